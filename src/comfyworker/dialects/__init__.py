@@ -1,0 +1,1 @@
+"""What requests and answers look like, for each client that is served; no I/O."""

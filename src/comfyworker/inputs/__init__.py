@@ -1,0 +1,1 @@
+"""Input files: decoded, checked, and placed where ComfyUI finds them."""

@@ -1,0 +1,158 @@
+"""The vocabulary of a job: what is asked, how far it is, what came of it.
+
+The terms are those of Comfy API v2 (job status, progress, output types, error codes); dialects translate.
+All records are frozen: a change makes a new record.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+
+Graph = dict[str, dict[str, Any]]  # Any: a node's inputs are whatever its class takes
+"""A workflow in API format: node id → `{"class_type", "inputs", "_meta"?}`."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class JobStatus(StrEnum):
+    """Where a job stands, in Comfy API v2's words."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    CANCELING = "canceling"
+    CANCELED = "canceled"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job will not change any more."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.CANCELED, JobStatus.FAILED, JobStatus.EXPIRED})
+
+
+class ArtifactKind(StrEnum):
+    """What an artifact is, in Comfy API v2's words for an output's `type`."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+    AUDIO = "audio"
+    TEXT = "text"
+    LATENT = "latent"
+    FILE = "file"
+    """Anything else, 3D models included."""
+
+
+class InputFile(_Record):
+    """A file that came with the request and that the workflow names."""
+
+    name: str
+    """The name by which the workflow calls it; a label, never a path on our disk."""
+    data: str = Field(repr=False)
+    """Its bytes as base64, bare or as a data URI."""
+
+
+class JobRequest(_Record):
+    """One job, whatever dialect it was asked in."""
+
+    id: str
+    """The caller's id, or one that the host made; a key, never a path."""
+    workflow: Graph = Field(repr=False)
+    files: tuple[InputFile, ...] = ()
+    timeout_s: float | None = None
+    """The job's own deadline in seconds; None takes the worker's."""
+    comfy_org_api_key: SecretStr | None = None
+    """The key for ComfyUI's API nodes; wins over the worker's own."""
+    warnings: tuple[str, ...] = ()
+    """What the dialect noticed: keys that nobody knows, values that were put right."""
+
+    def log_context(self) -> dict[str, JsonValue]:
+        """Return what a log may say of this job: no payload, no secret."""
+        return {"job_id": self.id, "nodes": len(self.workflow), "files": len(self.files)}
+
+
+class Progress(_Record):
+    """How far a job is; each snapshot is complete in itself, and `value` never falls."""
+
+    value: float = 0.0
+    """0..1 over the whole job, weighted by nodes and sampler steps."""
+    nodes_done: int = 0
+    nodes_total: int = 0
+    current_node: str | None = None
+    current_node_class: str | None = None
+    step: int | None = None
+    """The step that the current node has reached, where it counts any."""
+    steps: int | None = None
+    message: str | None = None
+    """The stage, for people."""
+
+
+class Artifact(_Record):
+    """One output of a job, as it is delivered."""
+
+    name: str
+    """The file's name, without folders."""
+    kind: ArtifactKind
+    node_id: str
+    output_key: str
+    """The key under which the node reported it: `images`, `gifs`, `text`, …"""
+    content_type: str
+    size_bytes: int
+    subfolder: str = ""
+    folder_type: str = "output"
+    """ComfyUI's `type`: output or temp; empty for text, which is no file."""
+    data: str | None = Field(default=None, repr=False)
+    """The bytes as base64, where they are delivered inline."""
+    text: str | None = None
+    """The text itself, where a node reported text and no file."""
+    path: Path | None = Field(default=None, repr=False)
+    """Where the file lies on our disk while the job has it; never part of an answer."""
+
+
+class Timings(_Record):
+    """Seconds that each stage took; None for a stage that was not reached."""
+
+    prepare_s: float | None = None
+    wait_s: float | None = None
+    """From submission until ComfyUI began with it."""
+    execute_s: float | None = None
+    """From ComfyUI's beginning to its end."""
+    collect_s: float | None = None
+    deliver_s: float | None = None
+    total_s: float | None = None
+
+
+class JobError(_Record):
+    """Why a job failed: `WorkerError.to_dict()` as a record."""
+
+    code: str
+    message: str
+    retryable: bool = False
+    hint: str | None = None
+    problems: tuple[dict[str, JsonValue], ...] = ()
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class JobResult(_Record):
+    """What came of a job."""
+
+    id: str
+    status: JobStatus
+    artifacts: tuple[Artifact, ...] = ()
+    error: JobError | None = None
+    warnings: tuple[str, ...] = ()
+    """What went differently than asked, although the job went on."""
+    timings: Timings = Timings()
+    prompt_id: str | None = None
+    """ComfyUI's id for the execution; None if it was never submitted."""
+    node_timings_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds that each executed node took."""
