@@ -16,6 +16,7 @@
     │   ├── ComfyUIUnreachable
     │   └── ComfyUICrashed
     ├── DeliveryFailed
+    ├── InsufficientStorage
     ├── InvalidSettings
     ├── InstallFailed
     └── InternalError
@@ -201,6 +202,14 @@ class DeliveryFailed(WorkerError):
 
     code = "delivery_failed"
     http_status = 502
+
+
+class InsufficientStorage(WorkerError):
+    """A disk that the job must write to is full."""
+
+    code = "insufficient_storage"
+    http_status = 507
+    retryable = True
 
 
 class InvalidSettings(WorkerError):
