@@ -1,0 +1,92 @@
+"""Fixtures for all tests: a clean process state, and a real ComfyUI."""
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import stamina
+import structlog
+
+from comfyworker.settings import list_settings
+from support.proxy import FaultProxy
+from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
+
+ENVIRON = pytest.StashKey[Mapping[str, str]]()
+OWNER_PID = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the environment in which pytest was started, and the id of the process that governs the run."""
+    config.stash[ENVIRON] = dict(os.environ)
+    config.stash[OWNER_PID] = getattr(config, "workerinput", {}).get("owner_pid", os.getpid())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell each worker of pytest-xdist who governs the run."""
+    node.workerinput["owner_pid"] = os.getpid()  # type: ignore[attr-defined]  # xdist has no types
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests on the shared ComfyUI to one worker (`--dist loadgroup`): it runs one prompt at a time anyway."""
+    for item in items:
+        if "comfyui" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("comfyui"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide every setting that the tester's own environment holds, under all its names."""
+    for entry in list_settings():
+        for name in entry.names:
+            monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _clean_state() -> Iterator[None]:
+    """Reset structlog, and let stamina retry without waiting."""
+    with stamina.set_testing(True, attempts=3, cap=True):
+        yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture(scope="session")
+def comfyui_install(pytestconfig: pytest.Config) -> Install:
+    """Return the ComfyUI on disk that the tests start."""
+    return find_install(pytestconfig.stash[ENVIRON])
+
+
+@pytest.fixture(scope="session")
+def checkpoint(pytestconfig: pytest.Config, comfyui_install: Install) -> Path:
+    """Return the tiny random checkpoint."""
+    return make_checkpoint(comfyui_install, pytestconfig.stash[ENVIRON])
+
+
+@pytest.fixture
+def comfyui_base(tmp_path: Path, checkpoint: Path) -> Path:
+    """Lay out a base directory for a ComfyUI of the test's own: the test harms it, or looks at its folders whole."""
+    return lay_out(tmp_path / "comfyui", checkpoint)
+
+
+@pytest.fixture(scope="session")
+def _shared_comfyui(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> RealComfyUI:
+    base = tmp_path_factory.getbasetemp()
+    shared_dir = base.parent if hasattr(pytestconfig, "workerinput") else base
+    return shared_comfyui(shared_dir, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
+
+
+@pytest.fixture
+def comfyui(_shared_comfyui: RealComfyUI) -> RealComfyUI:
+    """Return the real ComfyUI that all tests of the run share; a test that harms it takes `comfyui_base` instead."""
+    assert _shared_comfyui.is_running(), f"an earlier test ended the shared ComfyUI:\n{_shared_comfyui.log_tail()}"
+    return _shared_comfyui
+
+
+@pytest.fixture
+async def proxy(comfyui: RealComfyUI) -> AsyncIterator[FaultProxy]:
+    """Return a proxy before the shared ComfyUI, which makes faults when told to."""
+    async with FaultProxy(comfyui.url) as proxy:
+        yield proxy

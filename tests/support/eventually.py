@@ -1,0 +1,33 @@
+"""Waiting for what nothing notifies a test of."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(check: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, interval_s: float = 0.01) -> T:
+    """Return what `check` returns once that is true; `check` may be async.
+
+    An AssertionError in `check` counts as "not yet".
+
+    Raises:
+        AssertionError: `check` was not true within `within_s`; says what it returned or raised last.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            answer = check()
+            state = await answer if inspect.isawaitable(answer) else answer
+            last: object = state
+            if state:
+                return state
+        except AssertionError as error:
+            last = error
+        if time.monotonic() >= deadline:
+            message = f"not true within {within_s} s; the last state seen: {last!r}"
+            raise AssertionError(message)
+        await asyncio.sleep(interval_s)
