@@ -3,13 +3,23 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(check: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, interval_s: float = 0.01) -> T:
+@overload
+async def eventually(
+    check: Callable[[], Coroutine[Any, Any, T]], *, within_s: float = ..., interval_s: float = ...
+) -> T: ...
+
+
+@overload
+async def eventually(check: Callable[[], T], *, within_s: float = ..., interval_s: float = ...) -> T: ...
+
+
+async def eventually(check: Callable[[], Any], *, within_s: float = 10.0, interval_s: float = 0.01) -> Any:
     """Return what `check` returns once that is true; `check` may be async.
 
     An AssertionError in `check` counts as "not yet".

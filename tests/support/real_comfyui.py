@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from support.keeper import Plan
 from support.ports import free_port
+from support.processes import is_running
 
 TESTS = Path(__file__).resolve().parent.parent
 REPOSITORY = TESTS.parent
@@ -72,11 +73,7 @@ class RealComfyUI:
 
     def is_running(self) -> bool:
         """Whether the process is still there."""
-        try:
-            state = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(") ")[2][0]
-        except FileNotFoundError:
-            return False
-        return state != "Z"
+        return is_running(self.pid)
 
 
 def find_install(environ: Mapping[str, str]) -> Install:
