@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMFYUI := workspace/ComfyUI
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test lock clean
+.PHONY: help setup comfyui check format test lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +18,16 @@ $(VENV)/.ready: requirements/dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The install's own note is the stamp. COMFYUI_PATH names a ComfyUI that is there already.
+ifdef COMFYUI_PATH
+comfyui: setup
+else
+comfyui: $(COMFYUI)/.comfyworker-install.json ## Make a ComfyUI in workspace/, if there is none
+endif
+
+$(COMFYUI)/.comfyworker-install.json: | $(VENV)/.ready
+	$(BIN)/comfyworker comfyui install --path $(COMFYUI)
 
 check: setup ## Linters, types and import contracts
 	$(BIN)/ruff check .
