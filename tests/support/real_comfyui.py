@@ -87,7 +87,7 @@ def find_install(environ: Mapping[str, str]) -> Install:
     if not (path / "main.py").is_file() or not python.exists():
         message = (
             f"the integration tests need a ComfyUI; there is none at {path} with an interpreter {python}. "
-            "`make setup` installs one; COMFYUI_PATH (and COMFYUI_PYTHON) name another."
+            "`comfyworker comfyui install` makes one there; COMFYUI_PATH (and COMFYUI_PYTHON) name another."
         )
         raise RuntimeError(message)
     return Install(path, python)

@@ -1,0 +1,78 @@
+"""Importing defines names and does nothing else."""
+
+import json
+import subprocess
+import sys
+
+from support.source import module_names
+
+PROBE = """
+import importlib, json, logging, os, sys, threading
+
+# What our modules import from others comes first, so that each of ours takes milliseconds and only it is watched.
+import aiohttp, blake3, orjson, psutil, pybase64, pydantic, stamina, structlog, typer
+
+WATCHED = {"socket.__new__", "socket.bind", "socket.connect", "subprocess.Popen", "os.system", "os.putenv", "os.mkdir"}
+seen = []
+
+def watch(event, arguments):
+    if event in WATCHED or (event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")):
+        if "__pycache__" not in str(arguments[0]):
+            seen.append(f"{event} {arguments[0]}")
+
+sys.addaudithook(watch)
+found = {}
+for name in json.loads(sys.argv[1]):
+    read, write = os.pipe()
+    if os.fork() == 0:  # each module alone, as the first of ours in its interpreter
+        seen.clear()
+        handlers = logging.getLogger().handlers[:]
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            seen.append(repr(error))
+        if logging.getLogger().handlers != handlers:
+            seen.append("logging handlers")
+        if threading.active_count() > 1:
+            seen.append("threads")
+        os.write(write, json.dumps(seen).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        result = json.load(answer)
+    os.wait()
+    if result:
+        found[name] = result
+print(json.dumps(found))
+"""
+
+
+def run(code: str, *arguments: str) -> str:
+    """Return what a clean interpreter prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_each_module_imports_alone_and_does_nothing() -> None:
+    """No module needs another to be imported first; none opens a socket, starts a process, writes or logs."""
+    assert json.loads(run(PROBE, json.dumps(module_names()))) == {}
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    """`import comfyworker` loads nothing but itself: no third party's module, no room of ours."""
+    code = (
+        "import sys, json; before = set(sys.modules); import comfyworker; "
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    assert json.loads(run(code)) == ["comfyworker", "comfyworker._version"]
+
+
+def test_no_room_brings_a_heavy_sdk() -> None:
+    """Pillow and the SDKs of platforms and stores are imported where they are used, not with the rooms."""
+    code = (
+        "import importlib, json, sys; [importlib.import_module(name) for name in json.loads(sys.argv[1])]; "
+        "heavy = {'PIL', 'runpod', 'obstore', 'huggingface_hub', 'fastapi', 'torch', 'numpy'}; "
+        "print(json.dumps(sorted(heavy & set(sys.modules))))"
+    )
+    rooms = [name for name in module_names() if not any(part.startswith("_") for part in name.split("."))]
+    assert json.loads(run(code, json.dumps(rooms))) == []
