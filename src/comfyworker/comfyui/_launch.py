@@ -29,6 +29,7 @@ class TorchvisionFinder:
 
 def prepare_torchvision() -> None:
     """Declare the operators that `import torchvision` registers for, where its own library cannot bring them."""
+    from importlib import import_module
     from importlib.machinery import PathFinder
     from pathlib import Path
 
@@ -36,7 +37,7 @@ def prepare_torchvision() -> None:
     if spec is None or not spec.origin:
         return
     try:
-        import torch
+        torch = import_module("torch")
     except ImportError:
         return  # importing torchvision, which comes next, says it better
     for library in sorted(Path(spec.origin).parent.glob("_C*.so")):

@@ -11,8 +11,8 @@ import uv
 
 from comfyworker.comfyui.installing import commands
 from comfyworker.comfyui.installing.protocol import InstallReporter
-from comfyworker.comfyui.installing.running import CommandFailed, run_command
 from comfyworker.comfyui.locate import Installation
+from comfyworker.comfyui.running import CommandFailed, run_command
 from comfyworker.errors import InstallFailed
 
 _MINIMUM_PYTHON = (3, 11)

@@ -9,8 +9,8 @@ from pathlib import Path
 from comfyworker.comfyui.installing.commands import download_package, fetch_git
 from comfyworker.comfyui.installing.protocol import InstallReporter
 from comfyworker.comfyui.installing.request import DEFAULT_REF, REPOSITORY, InstallRequest, normalize_ref
-from comfyworker.comfyui.installing.running import CommandFailed, run_command
 from comfyworker.comfyui.installing.tree import copy_folder, extract_package, require_tree
+from comfyworker.comfyui.running import CommandFailed, run_command
 from comfyworker.errors import InstallFailed
 
 _REACH_LIMIT_S = 10.0

@@ -1,4 +1,4 @@
-"""Running the programs of an install: git, pip, uv, Python."""
+"""Running a program to its end, with its output read line by line; it never outlives us."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from comfyworker.errors import InstallFailed
 from comfyworker.settings import process_environment
 
-_GUARD = Path(__file__).parent.parent / "_guard.py"
+_GUARD = Path(__file__).with_name("_guard.py")
 _GUARD_GRACE_S = 2
 _TAIL_LINES = 30
 _CHUNK_BYTES = 65536

@@ -1,0 +1,108 @@
+"""`comfyworker doctor`: what the worker would run on, and what to do about what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from comfyworker._version import __version__
+from comfyworker.comfyui.diagnosis import diagnose
+from comfyworker.comfyui.finding import Finding, Level, worst_level
+from comfyworker.errors import InvalidSettings
+from comfyworker.settings import Settings, load_settings, near_misses, process_environment
+
+_MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
+
+
+def doctor(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False
+) -> None:
+    """Say what was found: ComfyUI, its Python and torch, GPU, disk, models, settings; and what to do about it.
+
+    Exit code 1 when something keeps the worker from working, else 0.
+    """
+    settings, of_settings = _read_settings()
+    findings = (_worker_finding(), *asyncio.run(diagnose(settings.comfyui, cwd=Path.cwd())), *of_settings)
+    level = worst_level(findings)
+    if as_json:
+        _print_json(findings, level)
+    else:
+        _print_table(findings, level, Console(highlight=False))
+    if level is Level.PROBLEM:
+        raise typer.Exit(1)
+
+
+def _read_settings() -> tuple[Settings, list[Finding]]:
+    """Return the settings, those that do not fit left at their defaults, and what is to be said about them."""
+    findings = [
+        Finding(
+            area="settings",
+            level=Level.WARNING,
+            text=f"{name} is set, but means nothing to the worker.",
+            advice=f"Did you mean {meant}?",
+            facts={"name": name, "meant": meant},
+        )
+        for name, meant in near_misses()
+    ]
+    try:
+        return load_settings(), findings or [Finding(area="settings", level=Level.OK, text="Every setting fits.")]
+    except InvalidSettings as error:
+        bad = {name for problem in error.problems for name in (problem.path or "").split()}
+        findings += [
+            Finding(
+                area="settings",
+                level=Level.PROBLEM,
+                text=f"{problem.message}.",
+                advice="Correct or unset it.",
+                facts={"name": problem.path},
+            )
+            for problem in error.problems
+        ]
+    rest = {name: value for name, value in process_environment().items() if name not in bad}
+    try:
+        return load_settings(rest), findings
+    except InvalidSettings:
+        return load_settings({}), findings  # another of its aliases is wrong as well, and is told after this one
+
+
+def _worker_finding() -> Finding:
+    python = platform.python_version()
+    text = f"comfyworker {__version__}, on Python {python}."
+    return Finding(area="worker", level=Level.OK, text=text, facts={"version": __version__, "python": python})
+
+
+def _print_table(findings: tuple[Finding, ...], level: Level, console: Console) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark, style = _MARKS[finding.level]
+        text = Text(finding.text)
+        if finding.advice:
+            text.append(f"\n→ {finding.advice}", style=style)
+        table.add_row(Text(mark, style=style), finding.area, text)
+    console.print(table)
+    problems = sum(finding.level is Level.PROBLEM for finding in findings)
+    warnings = sum(finding.level is Level.WARNING for finding in findings)
+    mark, style = _MARKS[level]
+    verdict = "All is well." if level is Level.OK else f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
+    console.print(Text(f"\n{verdict}", style=style))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _print_json(findings: tuple[Finding, ...], level: Level) -> None:
+    import orjson  # noqa: PLC0415 # only this form of the answer needs it
+
+    answer = {"level": level, "findings": [finding.model_dump(mode="json") for finding in findings]}
+    typer.echo(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
