@@ -1,0 +1,49 @@
+"""Finishing what must be finished, also while the task that wants it is being cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+async def finish(work: Coroutine[object, object, object], *, within_s: float, name: str) -> None:
+    """Run `work` to its end, shielded from cancellation and bounded in time; its failure is logged, not raised.
+
+    A cancellation that comes meanwhile is held back until the work has ended, then raised. Being cancelled twice
+    changes nothing.
+
+    Args:
+        work: The clean-up to do.
+        within_s: Seconds after which the work is given up and cancelled.
+        name: What it is, for the log.
+
+    Raises:
+        asyncio.CancelledError: if the caller was cancelled meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    # Not in a TaskGroup: a group's scope is cancelled with its owner, and outliving that is this function's purpose.
+    task = loop.create_task(_logged(work, name), name=f"finish {name}")
+    give_up_at = loop.time() + within_s
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        remaining_s = give_up_at - loop.time()
+        if remaining_s <= 0:
+            log.warning("finishing.gave_up", what=name, within_s=within_s)
+            task.cancel()
+        try:
+            await asyncio.wait({task}, timeout=max(remaining_s, 0.05))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _logged(work: Coroutine[object, object, object], name: str) -> None:
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001  # clean-up must not hide the outcome that it follows
+        log.warning("finishing.failed", what=name, error=str(error), error_type=type(error).__name__)

@@ -1,0 +1,21 @@
+"""What no text that leaves the worker may hold: directories of its machine, and secrets."""
+
+from __future__ import annotations
+
+import re
+
+_PATH = re.compile(r"(?<![\w:/.])(?:[A-Za-z]:)?[\\/](?:[^\\/\s:*?\"'<>|,()\[\]]+[\\/])+")
+_SECRET = re.compile(
+    r"(?i)\b((?:api[_-]?key|token|secret|password|authorization|signature)[\"']?\s*[=:]\s*(?:bearer\s+)?)[\"']?[^\s\"'&,;]+"
+)
+_QUERY = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']+")
+
+
+def redact(text: str) -> str:
+    """Return `text` with directories cut off paths, query strings off URLs, and values off what looks like a secret.
+
+    A file's own name stays: it is what tells the reader which model or node was meant.
+    """
+    text = _QUERY.sub(r"\1?…", text)
+    text = _SECRET.sub(r"\1…", text)
+    return _PATH.sub("…/", text)
