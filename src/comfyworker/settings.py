@@ -92,7 +92,13 @@ class ComfyUISettings(_Group):
         default=0,
         ge=0,
         validation_alias=_env("COMFY_API_AVAILABLE_MAX_RETRIES"),
-        description="How often to look at most; 0 looks until COMFYUI_START_TIMEOUT_S.",
+        description="How often to look at most; 0 looks until the time limit for it.",
+    )
+    available_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        validation_alias=_env("COMFY_API_AVAILABLE_TIMEOUT_S"),
+        description="Seconds that a ComfyUI of COMFY_API_URL may not answer before waiting jobs fail.",
     )
     connect_timeout_s: float = Field(
         default=5.0,

@@ -1,0 +1,189 @@
+"""One ComfyUI's HTTP API.
+
+Routes and shapes: ComfyUI's `server.py` (read at 0.3.75). What aiohttp raises is translated here; nothing of it leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from comfyworker.errors import ComfyUIUnreachable
+from comfyworker.jobs import Graph
+from comfyworker.settings import ComfyUISettings
+
+CHUNK_BYTES = 1 << 20
+
+_HTTP_OK = 200
+_HTTP_BAD_REQUEST = 400
+_HTTP_NOT_FOUND = 404
+
+
+class SubmissionRefused(Exception):
+    """ComfyUI found the workflow invalid (HTTP 400); `body` says why. Translated before it leaves the room."""
+
+    def __init__(self, body: object) -> None:
+        """Keep ComfyUI's answer."""
+        super().__init__("ComfyUI refused the workflow")
+        self.body = body
+
+
+class OutcomeUnknown(ComfyUIUnreachable):
+    """The connection broke after a submission was sent: whether ComfyUI took it has to be found out."""
+
+
+class QueueView(BaseModel):
+    """The ids in ComfyUI's queue."""
+
+    model_config = ConfigDict(frozen=True)
+
+    running: frozenset[str]
+    pending: frozenset[str]
+
+
+class ComfyUIClient:
+    """Speaks HTTP to one ComfyUI. The session belongs to the caller."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, settings: ComfyUISettings) -> None:
+        """Speak to the ComfyUI at `url` (scheme, host, port, maybe a path prefix)."""
+        self.url = url.rstrip("/")
+        self._session = session
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
+        )
+
+    async def submit(
+        self, graph: Graph, *, prompt_id: str, client_id: str, extra_data: Mapping[str, JsonValue]
+    ) -> Mapping[str, Any]:
+        """Put a workflow into ComfyUI's queue under the id that we minted; return the nodes that ComfyUI left out.
+
+        Raises:
+            SubmissionRefused: ComfyUI found it invalid; nothing was queued.
+            OutcomeUnknown: the connection broke before the answer came.
+            ComfyUIUnreachable: it was certainly not taken.
+        """
+        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data}
+        with self._translated("POST", "/prompt", unsure=True):
+            async with self._session.post(
+                f"{self.url}/prompt",
+                data=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS),
+                headers={"Content-Type": "application/json"},
+                timeout=self._timeout,
+            ) as answer:
+                content = await answer.read()
+                if answer.status == _HTTP_BAD_REQUEST:
+                    raise SubmissionRefused(_parse(content, "POST /prompt"))
+                self._check(answer, "POST", "/prompt")
+        parsed = _parse(content, "POST /prompt")
+        node_errors = parsed.get("node_errors") if isinstance(parsed, dict) else None
+        return node_errors if isinstance(node_errors, dict) else {}
+
+    async def queue(self) -> QueueView:
+        """Return which prompts ComfyUI runs now and which wait there."""
+        body = await self._get("/queue")
+        # Entries are [number, prompt_id, prompt, extra_data, outputs].
+        return QueueView(
+            running=frozenset(str(item[1]) for item in body.get("queue_running") or ()),
+            pending=frozenset(str(item[1]) for item in body.get("queue_pending") or ()),
+        )
+
+    async def history(self, prompt_id: str) -> Mapping[str, Any] | None:
+        """Return what ComfyUI remembers of a finished prompt; None if it has not finished or is not known."""
+        body = await self._get(f"/history/{prompt_id}")
+        entry = body.get(prompt_id)
+        return entry if isinstance(entry, dict) else None
+
+    async def delete_pending(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, if it waits there."""
+        await self._post("/queue", {"delete": [prompt_id]})
+
+    async def interrupt(self, prompt_id: str) -> None:
+        """Stop a prompt, if it is the running one."""
+        await self._post("/interrupt", {"prompt_id": prompt_id})
+
+    async def object_info(self, class_type: str | None = None) -> dict[str, Any]:
+        """Return what ComfyUI says of its node classes, or of one of them (empty if there is none of that name)."""
+        return await self._get("/object_info" if class_type is None else f"/object_info/{class_type}")
+
+    async def system_stats(self) -> dict[str, Any]:
+        """Return versions, devices and memory."""
+        return await self._get("/system_stats")
+
+    async def view(self, filename: str, subfolder: str, folder_type: str) -> AsyncIterator[bytes]:
+        """Stream one of ComfyUI's files, chunk by chunk.
+
+        Raises:
+            FileNotFoundError: ComfyUI has no such file.
+            ComfyUIUnreachable: it does not answer, or the stream broke.
+        """
+        query = {"filename": filename, "subfolder": subfolder, "type": folder_type}
+        with self._translated("GET", "/view"):
+            async with self._session.get(f"{self.url}/view", params=query, timeout=self._timeout) as answer:
+                if answer.status == _HTTP_NOT_FOUND:
+                    raise FileNotFoundError(filename)
+                self._check(answer, "GET", "/view")
+                async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
+                    yield chunk
+
+    async def upload(self, name: str, subfolder: str, data: bytes) -> None:
+        """Put a file into ComfyUI's input folder, over one of the same name."""
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename=name, content_type="application/octet-stream")
+        for key, value in (("type", "input"), ("subfolder", subfolder), ("overwrite", "true")):
+            form.add_field(key, value)
+        with self._translated("POST", "/upload/image"):
+            async with self._session.post(f"{self.url}/upload/image", data=form, timeout=self._timeout) as answer:
+                self._check(answer, "POST", "/upload/image")
+
+    async def _get(self, route: str) -> dict[str, Any]:
+        with self._translated("GET", route):
+            async with self._session.get(f"{self.url}{route}", timeout=self._timeout) as answer:
+                self._check(answer, "GET", route)
+                body = _parse(await answer.read(), f"GET {route}")
+        if not isinstance(body, dict):
+            raise ComfyUIUnreachable(f"ComfyUI answered GET {route} with {type(body).__name__}, not with an object")
+        return body
+
+    async def _post(self, route: str, body: Mapping[str, JsonValue]) -> None:
+        with self._translated("POST", route):
+            async with self._session.post(f"{self.url}{route}", json=body, timeout=self._timeout) as answer:
+                self._check(answer, "POST", route)
+
+    def _check(self, answer: aiohttp.ClientResponse, method: str, route: str) -> None:
+        if answer.status != _HTTP_OK:
+            raise ComfyUIUnreachable(
+                f"ComfyUI answered {method} {route} with HTTP {answer.status}",
+                hint="ComfyUI's own log says why; a custom node or a proxy in front of it is the usual cause.",
+                details={"status": answer.status},
+            )
+
+    @contextlib.contextmanager
+    def _translated(self, method: str, route: str, *, unsure: bool = False) -> Iterator[None]:
+        """Turn what aiohttp raises into our errors; `unsure` where a broken connection leaves the outcome open."""
+        place = f"{method} {route}"
+        try:
+            yield
+        except aiohttp.ClientConnectorError as error:
+            raise ComfyUIUnreachable(
+                f"ComfyUI does not accept connections ({place})",
+                hint="Check that it runs and that COMFY_API_URL is right; `comfyworker doctor` tells what was found.",
+            ) from error
+        except (aiohttp.ClientError, asyncio.TimeoutError) as error:  # noqa: UP041  # aiohttp's own words
+            kind = OutcomeUnknown if unsure else ComfyUIUnreachable
+            raise kind(f"the connection to ComfyUI broke ({place}: {type(error).__name__})") from error
+
+
+def _parse(content: bytes, place: str) -> Any:  # noqa: ANN401  # JSON from outside: checked by who reads it
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ComfyUIUnreachable(
+            f"ComfyUI answered {place} with something that is not JSON",
+            hint="Is COMFY_API_URL really a ComfyUI, and not a login page or a proxy?",
+        ) from error

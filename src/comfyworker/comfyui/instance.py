@@ -1,0 +1,221 @@
+"""One ComfyUI that takes jobs: started and watched by us, or running already somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import structlog
+from pydantic import JsonValue
+
+from comfyworker.comfyui.client import ComfyUIClient, SubmissionRefused
+from comfyworker.comfyui.execution import Execution, PartlyInvalid, ProgressSink, PromptExecution
+from comfyworker.comfyui.folders import Folders
+from comfyworker.comfyui.socket import EventSocket
+from comfyworker.comfyui.tracker import PromptTracker
+from comfyworker.errors import ComfyUICrashed, ComfyUIUnreachable, WorkerError
+from comfyworker.jobs import Graph
+from comfyworker.settings import ComfyUISettings
+from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.preflight import raise_problems
+from comfyworker.workflow.rejection import problems_from_comfyui
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class CrashedBeforeBegin(ComfyUICrashed):
+    """ComfyUI ended while the job still waited in its queue: running it again is not a second time."""
+
+
+class ComfyUIInstance:
+    """What the pool and the pipeline know of one ComfyUI; `connect` makes it usable, whoever started it."""
+
+    def __init__(self, name: str, session: aiohttp.ClientSession, settings: ComfyUISettings) -> None:
+        """Prepare; it is not ready until somebody connects it."""
+        self.name = name
+        self.settings = settings
+        self.folders: Folders | None = None
+        """Its folders where they lie on our disk; None where files have to go over HTTP."""
+        self.failure: WorkerError | None = None
+        """Why it cannot take jobs, and is not likely to soon."""
+        self.in_flight = 0
+        """Jobs on it, those in its own queue included."""
+        self.models: frozenset[str] = frozenset()
+        """Model files that its last job named: likely still loaded."""
+        self.on_change: Callable[[], None] = lambda: None
+        self._session = session
+        self._client: ComfyUIClient | None = None
+        self._socket: EventSocket | None = None
+        self._object_info: dict[str, Any] = {}
+        self._classes: NodeClasses | None = None
+        self._classes_lock = asyncio.Lock()
+        self._is_ready = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes jobs."""
+        return self._is_ready
+
+    @property
+    def client(self) -> ComfyUIClient:
+        """Its HTTP API.
+
+        Raises:
+            ComfyUIUnreachable: it has not been connected yet.
+        """
+        if self._client is None:
+            raise ComfyUIUnreachable(f"ComfyUI {self.name} is not connected")
+        return self._client
+
+    @property
+    def socket(self) -> EventSocket:
+        """Its WebSocket.
+
+        Raises:
+            ComfyUIUnreachable: it has not been connected yet.
+        """
+        if self._socket is None:
+            raise ComfyUIUnreachable(f"ComfyUI {self.name} is not connected")
+        return self._socket
+
+    def attach(self, url: str) -> None:
+        """Speak to the ComfyUI at `url` from now on; what was known of an earlier one is forgotten."""
+        self._client = ComfyUIClient(url, self._session, self.settings)
+        self._socket = EventSocket(self._client.url, self._session, self.settings)
+        self._classes = None
+        self.models = frozenset()
+
+    async def wait_answer(self, *, within_s: float) -> None:
+        """Wait until ComfyUI answers.
+
+        Raises:
+            ComfyUIUnreachable: it did not in time, or not within COMFY_API_AVAILABLE_MAX_RETRIES looks.
+        """
+        interval_s = self.settings.available_interval_ms / 1000
+        begun_at = time.perf_counter()
+        looks = 0
+        while True:
+            try:
+                await self.client.system_stats()
+            except ComfyUIUnreachable as error:
+                looks += 1
+                is_last = looks >= self.settings.available_max_retries > 0
+                if is_last or time.perf_counter() - begun_at >= within_s:
+                    waited_s = time.perf_counter() - begun_at
+                    raise ComfyUIUnreachable(
+                        f"ComfyUI did not answer within {waited_s:.0f} s: {error.message}", hint=error.hint
+                    ) from error
+                await asyncio.sleep(interval_s)  # nothing tells when a server begins to listen
+            else:
+                return
+
+    def set_ready(self) -> None:
+        """Take jobs from now on."""
+        self._is_ready = True
+        self.failure = None
+        self.on_change()
+
+    def set_gone(self, failure: WorkerError | None) -> None:
+        """Take no jobs; `failure` is given when it is not likely to come back soon."""
+        self._is_ready = False
+        self.failure = failure
+        self.on_change()
+
+    async def upload(self, name: str, subfolder: str, data: bytes) -> None:
+        """Put a file into its input folder over HTTP.
+
+        Raises:
+            ComfyUIUnreachable: it does not answer.
+        """
+        await self.client.upload(name, subfolder, data)
+
+    async def node_classes(self) -> NodeClasses:
+        """Return its node classes, asked once per start of ComfyUI and kept."""
+        async with self._classes_lock:
+            if self._classes is None:
+                begun_at = time.perf_counter()
+                self._object_info = await self.client.object_info()
+                self._classes = NodeClasses(self._object_info)
+                log.debug("comfyui.classes_read", instance=self.name, duration_s=time.perf_counter() - begun_at)
+            return self._classes
+
+    async def refresh_classes(self, class_types: frozenset[str]) -> NodeClasses:
+        """Ask again for some classes, whose lists of files may have grown since."""
+        await self.node_classes()
+        for class_type in sorted(class_types):
+            self._object_info = {**self._object_info, **await self.client.object_info(class_type)}
+        self._classes = NodeClasses(self._object_info)
+        return self._classes
+
+    async def execute(
+        self,
+        graph: Graph,
+        *,
+        prompt_id: str,
+        tracker: PromptTracker,
+        extra_data: Mapping[str, JsonValue],
+        withdraw_within_s: float,
+        on_progress: ProgressSink | None = None,
+    ) -> Execution:
+        """Run a workflow to its end.
+
+        Args:
+            graph: The workflow.
+            prompt_id: The id under which ComfyUI shall run it.
+            tracker: A new one; it knows how far ComfyUI came, also when this raises.
+            extra_data: What goes with it beside the graph.
+            withdraw_within_s: Seconds to wait until ComfyUI has let go of it when it is cancelled.
+            on_progress: Called for every change.
+
+        Raises:
+            InvalidWorkflow: ComfyUI itself found something wrong with it; nothing of it ran.
+            NodeExecutionError: a node raised.
+            CrashedBeforeBegin: ComfyUI ended before it began with this workflow.
+            ComfyUICrashed: ComfyUI ended while it was at it.
+            ComfyUIUnreachable: ComfyUI does not answer.
+        """
+        classes = await self.node_classes()
+        execution = PromptExecution(
+            self.client,
+            self.socket,
+            self.settings,
+            prompt_id=prompt_id,
+            tracker=tracker,
+            on_progress=on_progress,
+        )
+        try:
+            return await execution.run(graph, extra_data, withdraw_within_s=withdraw_within_s)
+        except SubmissionRefused as refused:
+            raise_problems(problems_from_comfyui(refused.body, graph, classes))
+            raise
+        except PartlyInvalid as partly:
+            raise_problems(problems_from_comfyui({"node_errors": partly.node_errors}, graph, classes))
+            raise
+        except ComfyUICrashed as crash:
+            if execution.has_begun:
+                raise
+            raise CrashedBeforeBegin(crash.message, hint=crash.hint, details=crash.details) from crash
+
+
+@contextlib.asynccontextmanager
+async def keep_connected(instance: ComfyUIInstance) -> AsyncIterator[None]:
+    """Keep the instance's WebSocket open and its node classes known, and let it take jobs meanwhile."""
+    async with asyncio.TaskGroup() as group:
+        socket_task = group.create_task(instance.socket.run(), name=f"socket of {instance.name}")
+        classes_task = group.create_task(_read_ahead(instance), name=f"classes of {instance.name}")
+        instance.set_ready()
+        try:
+            yield
+        finally:
+            socket_task.cancel()
+            classes_task.cancel()
+
+
+async def _read_ahead(instance: ComfyUIInstance) -> None:
+    # Hundreds of milliseconds that the first job need not wait for; it asks again if this did not work.
+    with contextlib.suppress(ComfyUIUnreachable):
+        await instance.node_classes()

@@ -1,0 +1,171 @@
+"""Several ComfyUIs as one: which of them takes the next job."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import structlog
+
+from comfyworker.comfyui.gpus import has_amd_gpu, list_nvidia_gpus
+from comfyworker.comfyui.instance import ComfyUIInstance
+from comfyworker.comfyui.locate import Installation, require_comfyui
+from comfyworker.comfyui.supervisor import StartOptions, attend, supervise
+from comfyworker.errors import ComfyUIUnavailable, WorkerError
+from comfyworker.settings import ComfyUISettings, ShutdownSettings, process_environment
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class ComfyUIPool:
+    """The ComfyUIs of this worker; an async context manager that starts them, watches them, and stops them.
+
+    Entering does not wait until they are ready: jobs wait when they need one.
+    """
+
+    def __init__(self, settings: ComfyUISettings, shutdown: ShutdownSettings, *, cwd: Path) -> None:
+        """Prepare; `cwd` is where relative places are looked for."""
+        self._settings = settings
+        self._shutdown = shutdown
+        self._cwd = cwd
+        self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.instances: tuple[ComfyUIInstance, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        """Find the ComfyUIs and start those that are not running.
+
+        Raises:
+            ComfyUINotFound: there is none.
+        """
+        installation = None if self._settings.api_urls else await asyncio.to_thread(self._find)
+        async with contextlib.AsyncExitStack() as stack:
+            session = await stack.enter_async_context(_session())
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            if installation is None:
+                self._attend_all(group, session)
+            else:
+                await self._start_all(group, session, installation)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop what was started."""
+        for task in self._tasks:
+            task.cancel()
+        await self._stack.__aexit__(None, None, None)
+
+    @contextlib.asynccontextmanager
+    async def lease(self, models: frozenset[str]) -> AsyncIterator[ComfyUIInstance]:
+        """Wait for a ComfyUI with room in its queue, and hold a place there.
+
+        Least loaded first; among equals, the one that last ran the most of `models`. First come, first served.
+
+        Raises:
+            ComfyUIUnavailable: none is there, and none is likely to come soon.
+        """
+        async with self._turn:
+            instance = await self._wait_for(self._settings.queue_depth, models)
+            instance.in_flight += 1
+        if models:
+            instance.models = models
+        try:
+            yield instance
+        finally:
+            instance.in_flight -= 1
+            self._tell_changed()
+
+    async def any_ready(self) -> ComfyUIInstance:
+        """Return a ComfyUI that answers, however busy it is, for questions about its node classes.
+
+        Raises:
+            ComfyUIUnavailable: none is there, and none is likely to come soon.
+        """
+        return await self._wait_for(sys.maxsize, frozenset())
+
+    async def _wait_for(self, depth: int, models: frozenset[str]) -> ComfyUIInstance:
+        while True:
+            ready = [instance for instance in self.instances if instance.is_ready and instance.in_flight < depth]
+            if ready:
+                return min(ready, key=lambda instance: (instance.in_flight, -len(models & instance.models)))
+            failures = [instance.failure for instance in self.instances]
+            if failures and failures[0] is not None and all(failures):
+                raise failures[0]
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _tell_changed(self) -> None:
+        self._changed.set()
+
+    def _find(self) -> Installation:
+        return require_comfyui(self._settings, cwd=self._cwd)
+
+    def _attend_all(self, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
+        self.instances = tuple(self._instance(index, session) for index in range(len(self._settings.api_urls)))
+        for instance, url in zip(self.instances, self._settings.api_urls, strict=True):
+            self._keep(group, instance, attend(instance, url))
+
+    async def _start_all(
+        self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, installation: Installation
+    ) -> None:
+        gpus = await visible_gpus()
+        use_cpu = not (gpus or has_amd_gpu() or sys.platform == "darwin")
+        count = max(len(gpus), 1) if self._settings.instances == "auto" else self._settings.instances
+        self.instances = tuple(self._instance(index, session) for index in range(count))
+        for index, instance in enumerate(self.instances):
+            options = StartOptions(
+                port=self._settings.port + index,
+                gpu=gpus[index % len(gpus)] if gpus and count > 1 else None,
+                use_cpu=use_cpu,
+                grace_s=self._shutdown.grace_s,
+            )
+            self._keep(group, instance, supervise(instance, installation, options))
+
+    def _keep(self, group: asyncio.TaskGroup, instance: ComfyUIInstance, life: Coroutine[object, object, None]) -> None:
+        self._tasks.append(group.create_task(_live(instance, life), name=f"life of {instance.name}"))
+
+    def _instance(self, index: int, session: aiohttp.ClientSession) -> ComfyUIInstance:
+        instance = ComfyUIInstance(f"comfyui-{index}", session, self._settings)
+        instance.on_change = self._tell_changed
+        return instance
+
+
+async def _live(instance: ComfyUIInstance, life: Coroutine[object, object, None]) -> None:
+    """Run an instance's life; what ends it early becomes the answer to the jobs that wait for it."""
+    try:
+        await life
+    except WorkerError as error:
+        instance.set_gone(error)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        instance.set_gone(
+            ComfyUIUnavailable(
+                f"ComfyUI could not be started: {reason}",
+                hint="Its folder must be writable for the worker; `comfyworker doctor` tells what was found.",
+            )
+        )
+    if instance.failure is not None:
+        log.error("comfyui.given_up", instance=instance.name, error=instance.failure.message)
+
+
+def _session() -> aiohttp.ClientSession:
+    # A ComfyUI has one WebSocket and few short requests at a time; /view streams of parallel jobs need the rest.
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
+
+
+async def visible_gpus() -> tuple[str, ...]:
+    """Return the NVIDIA GPUs that ComfyUI may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = process_environment().get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(gpu.strip() for gpu in named.split(",") if gpu.strip() not in {"", "-1"})
+    return tuple(str(gpu.index) for gpu in await list_nvidia_gpus())

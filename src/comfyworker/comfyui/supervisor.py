@@ -1,0 +1,147 @@
+"""Keeps a ComfyUI alive: started by us and started again when it dies, or running elsewhere and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import structlog
+from pydantic import BaseModel, ConfigDict
+
+from comfyworker.comfyui.folders import Folders
+from comfyworker.comfyui.instance import ComfyUIInstance, keep_connected
+from comfyworker.comfyui.launching import plan_launch
+from comfyworker.comfyui.locate import Installation
+from comfyworker.comfyui.process import ComfyUIProcess
+from comfyworker.comfyui.slots import claim_slot, folders_from_args, reserve_port
+from comfyworker.errors import ComfyUIUnavailable, ComfyUIUnreachable
+from comfyworker.settings import ComfyUISettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_FIRST_DELAY_S = 1.0
+_HEALTHY_AFTER_S = 60.0
+_TOLERATED_CRASHES = 3  # starts in a row that may fail before waiting jobs are told
+_RETRY_REMOTE_S = 1.0
+
+
+class StartOptions(BaseModel):
+    """What is decided for each ComfyUI that is started; see `plan_launch`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    port: int
+    gpu: str | None
+    use_cpu: bool
+    grace_s: float
+    """Seconds that it gets to end by itself when it is stopped."""
+
+
+async def supervise(instance: ComfyUIInstance, installation: Installation, options: StartOptions) -> None:
+    """Start a ComfyUI and start it again whenever it dies, until cancelled; then it is stopped.
+
+    The pauses before a restart double from 1 s to COMFYUI_RESTART_MAX_DELAY_S, and begin anew once it has lived for a
+    minute. Jobs that are on it when it dies are told at once; jobs that wait for it are told when it never came up,
+    or failed three times in a row.
+    """
+    loop = asyncio.get_running_loop()
+    crashes, has_been_ready = 0, False
+    with claim_slot(installation.base_dir) as slot, reserve_port(options.port) as port:
+        while True:
+            begun_at = loop.time()
+            plan = plan_launch(
+                installation, instance.settings, port=port, slot=slot, gpu=options.gpu, use_cpu=options.use_cpu
+            )
+            instance.attach(plan.url)
+            instance.folders = plan.folders
+            process = ComfyUIProcess(
+                plan.command, name=instance.name, environment=plan.environment, cwd=plan.cwd, grace_s=options.grace_s
+            )
+            async with process:
+                failure = await _run_once(instance, process)
+            has_been_ready = has_been_ready or failure is None
+            crashes = 1 if loop.time() - begun_at > _HEALTHY_AFTER_S else crashes + 1
+            error = failure or process.crash(f"ComfyUI ended unexpectedly ({process.describe_end()})")
+            is_hopeless = not has_been_ready or crashes >= _TOLERATED_CRASHES
+            instance.set_gone(error if is_hopeless else None)
+            instance.socket.abort(error)
+            delay_s = min(_FIRST_DELAY_S * 2 ** (crashes - 1), instance.settings.restart_max_delay_s)
+            log.error("comfyui.crashed", instance=instance.name, ended=process.describe_end(), restart_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+
+
+async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess) -> ComfyUIUnavailable | None:
+    """Let one process take jobs until it ends; return why it never came up, or None if it did."""
+    loop = asyncio.get_running_loop()
+    begun_at = loop.time()
+    async with asyncio.TaskGroup() as group:
+        watcher = group.create_task(process.wait(), name=f"end of {instance.name}")
+        answer = group.create_task(_answers(instance), name=f"start of {instance.name}")
+        await asyncio.wait({watcher, answer}, return_when=asyncio.FIRST_COMPLETED)
+        if watcher.done():
+            answer.cancel()
+            return process.crash(f"ComfyUI ended while it started ({process.describe_end()})")
+        unanswered = answer.result()
+        if unanswered is not None:
+            await process.stop()
+            return ComfyUIUnreachable(
+                unanswered.message, hint=unanswered.hint, details={"log": list(process.last_lines)}
+            )
+        log.info("comfyui.ready", instance=instance.name, start_s=round(loop.time() - begun_at, 2))
+        async with keep_connected(instance):
+            await watcher
+    return None
+
+
+async def _answers(instance: ComfyUIInstance) -> ComfyUIUnreachable | None:
+    try:
+        await instance.wait_answer(within_s=instance.settings.start_timeout_s)
+    except ComfyUIUnreachable as error:
+        return error
+    return None
+
+
+async def attend(instance: ComfyUIInstance, url: str) -> None:
+    """Use a ComfyUI that runs already, until cancelled; while it does not answer, waiting jobs are told so."""
+    instance.attach(url)
+    while True:
+        try:
+            await instance.wait_answer(within_s=instance.settings.available_timeout_s)
+        except ComfyUIUnreachable as error:
+            instance.set_gone(error)
+            log.warning("comfyui.unreachable", instance=instance.name, error=error.message)
+            await asyncio.sleep(_RETRY_REMOTE_S)
+            continue
+        instance.folders = await shared_folders(instance, instance.settings)
+        log.info("comfyui.ready", instance=instance.name, shares_disk=instance.folders is not None)
+        async with keep_connected(instance):
+            await asyncio.Event().wait()
+
+
+async def shared_folders(instance: ComfyUIInstance, settings: ComfyUISettings) -> Folders | None:
+    """Return the folders of a ComfyUI that we did not start, if they lie on this disk.
+
+    Believed only after ComfyUI has shown us a file that we put into its input folder.
+    """
+    base_dir = settings.base_dir or settings.path
+    if base_dir is None or not base_dir.is_dir():
+        return None
+    folders = folders_from_args(base_dir.absolute(), settings.args)
+    probe = folders.input / "comfyworker" / f".probe-{instance.socket.client_id}"
+    content = probe.name.encode()
+    try:
+        await asyncio.to_thread(_write_probe, probe, content)
+        seen = b"".join([chunk async for chunk in instance.client.view(probe.name, "comfyworker", "input")])
+    except (OSError, ComfyUIUnreachable) as error:
+        log.warning("comfyui.disk_not_shared", instance=instance.name, error_type=type(error).__name__)
+        return None
+    finally:
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(probe.unlink, missing_ok=True)
+    return folders if seen == content else None
+
+
+def _write_probe(probe: Path, content: bytes) -> None:
+    probe.parent.mkdir(parents=True, exist_ok=True)
+    probe.write_bytes(content)
