@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from comfyworker.cli.install_progress import InstallProgress
+from comfyworker.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, print_error
 from comfyworker.comfyui.installing.request import DEFAULT_PATH, DEFAULT_REF, InstallOutcome, InstallRequest
 from comfyworker.errors import WorkerError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+from comfyworker.jobs import JobError
 
 app = typer.Typer(help="The ComfyUI on this machine.", no_args_is_help=True)
 
@@ -62,10 +61,10 @@ def install(  # noqa: PLR0913 # one parameter for each option
         outcome = asyncio.run(_install(request, console))
     except WorkerError as error:
         _print_error(error, console)
-        raise typer.Exit(1) from error
+        raise typer.Exit(EXIT_FAILED) from error
     except KeyboardInterrupt:
         console.print("Interrupted; the same command goes on where it stopped.")
-        raise typer.Exit(INTERRUPTED) from None  # Ctrl-C needs no traceback
+        raise typer.Exit(EXIT_INTERRUPTED) from None  # Ctrl-C needs no traceback
     _print_outcome(outcome, console)
 
 
@@ -99,6 +98,4 @@ def _print_error(error: WorkerError, console: Console) -> None:
     output = error.details.get("output")
     if output:
         console.print(Text(str(output), style="dim"), soft_wrap=True)
-    console.print(Text("error: ", style="bold red").append(error.message, style="default"), soft_wrap=True)
-    if error.hint:
-        console.print(Text(f"  {error.hint}"), soft_wrap=True)
+    print_error(JobError.of(error))
