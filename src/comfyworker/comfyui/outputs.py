@@ -11,9 +11,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from comfyworker.comfyui.media_types import MODEL_EXTENSIONS, kind_and_type
-
-__all__ = ["OutputFile", "OutputText", "Outputs", "kind_and_type", "parse_outputs", "select_outputs"]
+from comfyworker.comfyui.media_types import MODEL_EXTENSIONS
 
 _DELIVERED_TYPES = frozenset({"output", "temp"})
 _ECHO_TYPE = "input"
