@@ -4,6 +4,7 @@ import ast
 import importlib
 
 import pytest
+
 from support.source import package_names, source_of
 
 PACKAGES = [name for name in package_names() if "__all__" in source_of(name)]

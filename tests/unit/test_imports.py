@@ -50,7 +50,9 @@ print(json.dumps(found))
 def run(code: str, *arguments: str) -> str:
     """Return what a clean interpreter prints."""
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_each_module_imports_alone_and_does_nothing() -> None:
