@@ -12,7 +12,8 @@ from rich.text import Text
 
 from comfyworker.cli.install_progress import InstallProgress
 from comfyworker.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, print_error
-from comfyworker.comfyui.installing.request import DEFAULT_PATH, DEFAULT_REF, InstallOutcome, InstallRequest
+from comfyworker.comfyui.installing import InstallOutcome, InstallRequest, install_comfyui
+from comfyworker.comfyui.installing.request import DEFAULT_PATH, DEFAULT_REF
 from comfyworker.errors import WorkerError
 from comfyworker.jobs import JobError
 
@@ -69,8 +70,6 @@ def install(  # noqa: PLR0913 # one parameter for each option
 
 
 async def _install(request: InstallRequest, console: Console) -> InstallOutcome:
-    from comfyworker.comfyui.installing.install import install_comfyui  # noqa: PLC0415 # loads uv, aiohttp
-
     with InstallProgress(console) as progress:
         return await install_comfyui(request, progress)
 
