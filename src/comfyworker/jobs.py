@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
 
+from comfyworker.errors import WorkerError
+
 Graph = dict[str, dict[str, Any]]  # Any: a node's inputs are whatever its class takes
 """A workflow in API format: node id → `{"class_type", "inputs", "_meta"?}`."""
 
@@ -141,6 +143,11 @@ class JobError(_Record):
     problems: tuple[dict[str, JsonValue], ...] = ()
     details: dict[str, JsonValue] = Field(default_factory=dict)
 
+    @classmethod
+    def of(cls, error: WorkerError) -> JobError:
+        """Return `error` as a record."""
+        return cls.model_validate(error.to_dict())
+
 
 class JobResult(_Record):
     """What came of a job."""
@@ -156,3 +163,8 @@ class JobResult(_Record):
     """ComfyUI's id for the execution; None if it was never submitted."""
     node_timings_s: dict[str, float] = Field(default_factory=dict)
     """Seconds that each executed node took."""
+
+    @classmethod
+    def refused(cls, job_id: str, error: WorkerError) -> JobResult:
+        """Return the result of a job that could not even begin."""
+        return cls(id=job_id, status=JobStatus.FAILED, error=JobError.of(error))

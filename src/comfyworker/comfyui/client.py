@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -182,7 +183,12 @@ class ComfyUIClient:
 def _parse(content: bytes, place: str) -> Any:  # noqa: ANN401  # JSON from outside: checked by who reads it
     try:
         return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # ComfyUI writes NaN and Infinity, which JSON does not know, when a node's bounds hold them.
+        return json.loads(content)
+    except ValueError as error:
         raise ComfyUIUnreachable(
             f"ComfyUI answered {place} with something that is not JSON",
             hint="Is COMFY_API_URL really a ComfyUI, and not a login page or a proxy?",

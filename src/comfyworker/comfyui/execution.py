@@ -73,7 +73,8 @@ class PromptExecution:
         self._on_progress = on_progress
         self._wake = asyncio.Event()
         self._abort: Exception | None = None
-        self._heard_at = 0.0
+        self._heard_at = self._looked_at = 0.0
+        self._reconnect_delay_s = settings.websocket_reconnect_delay_s
         self._quiet_s = _QUIET_S
         self._openings = 0
         self._failures = 0
@@ -136,7 +137,7 @@ class PromptExecution:
 
     async def _submit(self, graph: Graph, extra_data: Mapping[str, JsonValue]) -> None:
         self._openings = self._socket.openings if self._socket.is_open else -1
-        self._heard_at = time.perf_counter()
+        self._heard_at = self._looked_at = time.perf_counter()
         self._is_sent = True
         try:
             node_errors = await self._client.submit(
@@ -162,7 +163,7 @@ class PromptExecution:
                 if self._tracker.started_at is not None or await self._is_anywhere():
                     return True
             except ComfyUIUnreachable:
-                log.debug("execution.look_failed", prompt_id=self._prompt_id)
+                log.debug("execution.look_failed")
             await asyncio.sleep(_POLL_S)  # ComfyUI tells nobody that a submission did not arrive
         return False
 
@@ -177,48 +178,52 @@ class PromptExecution:
             if self._abort is not None:
                 raise self._abort
             self._wake.clear()
-            openings, was_open = self._socket.openings, self._socket.is_open
+            openings = self._socket.openings
             try:
-                async with asyncio.timeout(self._patience_s()):
+                async with asyncio.timeout(self._look_at() - time.perf_counter()):
                     await self._wake.wait()
             except TimeoutError:
                 await self._repair()
             else:
-                has_reopened = self._socket.is_open and (self._socket.openings != openings or not was_open)
-                if has_reopened and self._abort is None:
+                if self._socket.openings != openings and self._abort is None:
                     await self._repair()
 
-    def _patience_s(self) -> float:
-        """Return how long to wait for word before asking."""
+    def _look_at(self) -> float:
+        """Return the time (`perf_counter`) at which to ask, if no word comes before.
+
+        Absolute, because being woken must not put the look off: attempts to reconnect wake more often than that.
+        """
         if not self._socket.is_open:
-            return _POLL_S if self._failures == 0 else max(_POLL_S, self._settings.websocket_reconnect_delay_s)
-        silent_s = time.perf_counter() - self._heard_at
+            is_answering = self._failures == 0
+            return self._looked_at + (_POLL_S if is_answering else max(_POLL_S, self._reconnect_delay_s))
         # ComfyUI may drop a socket that came back under the same client id when it notices the end of the old one
         # (server.py, websocket_handler's finally); after a reconnect silence is therefore never trusted for long.
-        limit_s = _QUIET_S if self._socket.openings != self._openings else self._quiet_s
-        return max(limit_s - silent_s, _POLL_S)
+        limit_s = self._quiet_s if self._socket.openings == self._openings else _QUIET_S
+        return max(self._heard_at, self._looked_at) + limit_s
 
     async def _repair(self) -> None:
         """Ask ComfyUI what became of the prompt, and take over what events should have told."""
+        self._looked_at = time.perf_counter()
         try:
             is_there = await self._look()
         except ComfyUIUnreachable as error:
             self._failures += 1
-            log.info("execution.look_failed", prompt_id=self._prompt_id, failures=self._failures)
+            log.info("execution.look_failed", failures=self._failures, error=error.message)
             if self._failures >= self._settings.websocket_reconnect_attempts:
                 raise
-            if self._socket.is_open:
-                self._heard_at = time.perf_counter()
-            log.debug("execution.look_error", error=error.message)
             return
         self._failures = 0
         if not is_there and not self._tracker.is_finished and self._abort is None:
-            raise ComfyUICrashed(
-                "ComfyUI no longer knows the job: it was restarted, or somebody cleared its queue",
-                hint="Send the job again.",
-            )
+            raise self._lost()
         self._quiet_s = min(self._quiet_s * 2, _QUIET_MAX_S)
-        self._heard_at = time.perf_counter()
+
+    def _lost(self) -> ComfyUICrashed | JobCanceled:
+        if self._socket.is_open and self._socket.openings == self._openings:
+            # It has not been restarted, or the socket would have broken.
+            return JobCanceled(
+                "the job was taken out of ComfyUI's queue", hint="Somebody else deleted it there; send it again."
+            )
+        return ComfyUICrashed("ComfyUI was restarted and no longer knows the job", hint="Send the job again.")
 
     async def _look(self) -> bool:
         """Return whether ComfyUI still has the prompt; if it has finished, the tracker knows afterwards."""
@@ -227,7 +232,7 @@ class PromptExecution:
         queue = await self._client.queue()
         if self._prompt_id in queue.running:
             if self._tracker.started_at is None and self._socket.is_open:
-                log.info("execution.socket_deaf", prompt_id=self._prompt_id)
+                log.info("execution.socket_deaf")
                 await self._socket.reopen()
             return True
         # It may have ended between the two looks: read the history once more before calling it lost.
@@ -236,7 +241,7 @@ class PromptExecution:
     async def _take_history(self) -> bool:
         entry = await self._client.history(self._prompt_id)
         if entry is not None and not self._tracker.is_finished:
-            log.info("execution.repaired", prompt_id=self._prompt_id)
+            log.info("execution.repaired")
             self._report(self._tracker.complete_from_history(entry))
         return entry is not None
 
@@ -253,7 +258,7 @@ class PromptExecution:
                     break
             # Its `executing{node: null}` would tell, but not over a socket that may be down.
             await asyncio.sleep(_WITHDRAW_POLL_S)
-        log.info("execution.withdrawn", prompt_id=self._prompt_id)
+        log.info("execution.withdrawn")
 
     def _evaluate(self, submitted_at: float) -> Execution:
         tracker = self._tracker

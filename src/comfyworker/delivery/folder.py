@@ -1,0 +1,78 @@
+"""Artifacts as files in a folder, for who runs a workflow on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from comfyworker.errors import DeliveryFailed, InsufficientStorage
+from comfyworker.jobs import Artifact
+
+
+class FolderDelivery:
+    """Puts each artifact into a folder, under its own name or the next free one; nothing there is overwritten."""
+
+    def __init__(self, folder: Path) -> None:
+        """Deliver into `folder`, which is made when there is something to put there."""
+        self._folder = folder
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Copy the artifacts; each one's `path` is the copy's afterwards.
+
+        Raises:
+            InsufficientStorage: the disk is full; the copies made so far are removed.
+            DeliveryFailed: the folder cannot be written.
+        """
+        placed: list[Artifact] = []
+        try:
+            for artifact in artifacts:
+                copy = await asyncio.to_thread(self._place, artifact)
+                placed.append(copy)
+        except BaseException:
+            for artifact in placed:
+                if artifact.path is not None:
+                    artifact.path.unlink(missing_ok=True)
+            raise
+        return tuple(placed)
+
+    def _place(self, artifact: Artifact) -> Artifact:
+        draft: Path | None = None
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            target = self._claim(Path(artifact.name).name)
+            draft = target.with_name(f".{target.name}.part")
+            if artifact.path is not None:
+                shutil.copyfile(artifact.path, draft)
+            else:
+                draft.write_text(artifact.text or "", encoding="utf-8")
+            draft.replace(target)
+        except OSError as error:
+            if draft is not None:
+                draft.unlink(missing_ok=True)
+                target.unlink(missing_ok=True)
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise InsufficientStorage(
+                    f"the disk is full: {artifact.name} could not be saved",
+                    hint="Free space there, or choose another folder.",
+                ) from error
+            raise DeliveryFailed(
+                f"{artifact.name} could not be saved: {error.strerror}", hint="Choose a folder that can be written."
+            ) from error
+        return artifact.model_copy(update={"path": target})
+
+    def _claim(self, name: str) -> Path:
+        """Return a path in the folder that was free until now, taken by an empty file so that nobody else takes it."""
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122  # Path.stem would split .tar.gz and drop leading dots
+        number = 1
+        while True:
+            path = self._folder / (name if number == 1 else f"{stem}-{number}{suffix}")
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                number += 1
+            else:
+                return path

@@ -1,0 +1,65 @@
+"""Jobs from this machine: one at a time, asked for on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import orjson
+from pydantic import JsonValue
+
+from comfyworker.comfyui.pool import ComfyUIPool
+from comfyworker.dialects.protocol import Dialect
+from comfyworker.errors import InvalidRequest, WorkerError
+from comfyworker.jobs import JobResult
+from comfyworker.pipeline import Pipeline
+from comfyworker.settings import Settings
+
+
+@contextlib.asynccontextmanager
+async def open_pipeline(settings: Settings, *, cwd: Path | None = None) -> AsyncIterator[Pipeline]:
+    """Start the ComfyUIs that the settings lead to, and run jobs on them until the context ends.
+
+    Raises:
+        ComfyUINotFound: there is no ComfyUI.
+    """
+    async with ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd()) as pool:
+        yield Pipeline(pool, settings)
+
+
+async def answer(content: bytes, dialect: Dialect, settings: Settings) -> tuple[dict[str, JsonValue], bool]:
+    """Run one request as a platform would; return the answer that the platform would get, and whether it succeeded.
+
+    A request that is wrong in itself is answered without starting anything.
+
+    Args:
+        content: The request as JSON text.
+        dialect: What it is spoken in.
+        settings: The worker's settings.
+    """
+    job_id = uuid.uuid4().hex
+    try:
+        request = dialect.parse(parse_json(content), new_id=lambda: job_id)
+        async with open_pipeline(settings) as pipeline:
+            result = await pipeline.run(request)
+    except WorkerError as error:
+        result = JobResult.refused(job_id, error)
+    return dialect.render(result), result.error is None
+
+
+def parse_json(content: bytes) -> object:
+    """Return what the text says.
+
+    Raises:
+        InvalidRequest: it is not JSON; the message says where that shows.
+    """
+    try:
+        parsed: object = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"the request is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            hint='It must be one object: {"input": {"workflow": {…}}}.',
+        ) from error
+    return parsed

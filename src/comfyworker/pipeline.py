@@ -1,0 +1,212 @@
+"""The road of a job: prepare → execute → collect → deliver → result. The order of the stages is written only here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import structlog
+from pydantic import JsonValue
+
+from comfyworker.comfyui.collecting import collect_outputs, remove_outputs
+from comfyworker.comfyui.instance import ComfyUIInstance, CrashedBeforeBegin
+from comfyworker.comfyui.pool import ComfyUIPool
+from comfyworker.comfyui.tracker import PromptTracker
+from comfyworker.delivery.inline import InlineDelivery
+from comfyworker.delivery.protocol import Delivery
+from comfyworker.errors import InternalError, JobTimeout, WorkerError
+from comfyworker.finishing import finish
+from comfyworker.inputs.prepare import DecodedFile, prepare_files
+from comfyworker.inputs.store import InputStore
+from comfyworker.jobs import Graph, JobRequest, JobResult, Progress
+from comfyworker.running import RunningJob, Stage
+from comfyworker.settings import Settings
+from comfyworker.workflow.files import rename_files
+from comfyworker.workflow.fresh import mark_outputs
+from comfyworker.workflow.models import model_files
+from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.preflight import check_workflow, raise_problems
+from comfyworker.workflow.weights import node_weights
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+ProgressSink = Callable[[Progress], None]
+
+_CLEAN_UP_WITHIN_S = 10.0
+_ATTEMPTS = 3  # of a job whose ComfyUI ended before it had begun with it
+
+
+class Pipeline:
+    """Runs jobs on a pool of ComfyUIs; one for all jobs of a worker, which may overlap."""
+
+    def __init__(self, pool: ComfyUIPool, settings: Settings) -> None:
+        """Run jobs on `pool`."""
+        self.pool = pool
+        self._settings = settings
+        self._stores: dict[str, InputStore] = {}
+
+    async def run(
+        self, request: JobRequest, *, delivery: Delivery | None = None, on_progress: ProgressSink | None = None
+    ) -> JobResult:
+        """Run one job to its end; a failure is a result too.
+
+        Args:
+            request: The job.
+            delivery: Where its artifacts go; None puts them into the result as base64.
+            on_progress: Called for every change of progress, on the event loop; must not block.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
+        """
+        job = RunningJob(request, on_progress)
+        with structlog.contextvars.bound_contextvars(job_id=request.id, prompt_id=job.prompt_id):
+            log.debug("job.started", nodes=len(request.workflow), files=len(request.files))
+            try:
+                result = await self._run_within_deadline(job, delivery or InlineDelivery())
+            except asyncio.CancelledError:
+                log.info("job.canceled", stage=job.stage)
+                raise
+            except WorkerError as error:
+                result = job.failed(error)
+            except Exception:
+                log.exception("job.broke", stage=job.stage)
+                result = job.failed(
+                    InternalError("a fault in the worker itself", hint="The worker's log has the cause.")
+                )
+            job.log_end(result)
+            return result
+
+    async def _run_within_deadline(self, job: RunningJob, delivery: Delivery) -> JobResult:
+        timeout_s = job.request.timeout_s or self._settings.job.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._run_stages(job, delivery)
+        except TimeoutError as error:
+            raise JobTimeout(
+                f"the job was not done within {timeout_s:g} s and was stopped in the stage '{job.stage}'",
+                hint="Give it more time (`timeout` in the request, JOB_TIMEOUT_S for all) or less to do.",
+                details={"stage": str(job.stage), "timeout_s": timeout_s, "progress": job.progress.value},
+            ) from error
+
+    async def _run_stages(self, job: RunningJob, delivery: Delivery) -> JobResult:
+        async with contextlib.AsyncExitStack() as clean_up:
+            with job.at(Stage.PREPARE):
+                files = await prepare_files(job.request.files, self._settings.inputs)
+                await self._check(job, await self._any_ready(job))
+            instance, tracker = await self._execute_somewhere(job, files, clean_up)
+            with job.at(Stage.COLLECT):
+                spool = await clean_up.enter_async_context(self._spool())
+                collected = await collect_outputs(instance, tracker.outputs, spool=spool)
+                job.warnings.extend(collected.warnings)
+            with job.at(Stage.DELIVER):
+                artifacts = await delivery.deliver(collected.artifacts)
+        return job.succeeded(artifacts)
+
+    async def _any_ready(self, job: RunningJob) -> ComfyUIInstance:
+        if not any(instance.is_ready for instance in self.pool.instances):
+            job.say("waiting for ComfyUI")
+        return await self.pool.any_ready()
+
+    async def _execute_somewhere(
+        self, job: RunningJob, files: tuple[DecodedFile, ...], clean_up: contextlib.AsyncExitStack
+    ) -> tuple[ComfyUIInstance, PromptTracker]:
+        """Execute the job; again when ComfyUI ended before it had begun with it."""
+        models = model_files(job.request.workflow)
+        attempt = 1
+        while True:
+            try:
+                job.enter(Stage.WAIT)
+                wanted_at = time.perf_counter()
+                async with self.pool.lease(models) as instance:
+                    job.add_wait(time.perf_counter() - wanted_at)
+                    return instance, await self._execute(job, instance, files, clean_up)
+            except CrashedBeforeBegin as crash:
+                if attempt == _ATTEMPTS:
+                    raise
+                attempt += 1
+                log.warning("job.requeued", error=crash.message)
+
+    async def _execute(
+        self,
+        job: RunningJob,
+        instance: ComfyUIInstance,
+        files: tuple[DecodedFile, ...],
+        clean_up: contextlib.AsyncExitStack,
+    ) -> PromptTracker:
+        """Execute the job on one ComfyUI; its outputs stay until `clean_up`, its input files until its end."""
+        with job.counted_as(Stage.PREPARE):
+            classes = await self._check(job, instance)
+            placed = await self._store(instance).place(files)
+        try:
+            graph, used = rename_files(job.request.workflow, classes, placed.names)
+            job.warn_unused({file.name for file in files} - used)
+            tracker = PromptTracker(graph, node_weights(graph, classes))
+            clean_up.push_async_callback(self._remove_outputs, instance, tracker, output_nodes(graph, classes))
+            job.enter(Stage.EXECUTE)
+            execution = await instance.execute(
+                mark_outputs(graph, classes, job.prompt_id),
+                prompt_id=job.prompt_id,
+                tracker=tracker,
+                extra_data=self._extra_data(job.request),
+                withdraw_within_s=self._settings.job.cancel_deadline_s,
+                on_progress=job.report,
+            )
+        finally:
+            await finish(placed.release(), within_s=_CLEAN_UP_WITHIN_S, name="input files")
+        job.note_execution(execution)
+        return tracker
+
+    async def _check(self, job: RunningJob, instance: ComfyUIInstance) -> NodeClasses:
+        """Refuse what ComfyUI would refuse, with all that is wrong at once; return the node classes."""
+        classes = await instance.node_classes()
+        if job.checked_with is classes:
+            return classes
+        problems = check_workflow(job.request.workflow, classes)
+        if problems:
+            # A model may have been put there since ComfyUI was asked: look again before refusing.
+            named = {problem.class_type for problem in problems if problem.class_type is not None}
+            classes = await instance.refresh_classes(frozenset(named))
+            raise_problems(check_workflow(job.request.workflow, classes))
+        job.checked_with = classes
+        return classes
+
+    async def _remove_outputs(self, instance: ComfyUIInstance, tracker: PromptTracker, nodes: frozenset[str]) -> None:
+        if instance.folders is None or self._settings.delivery.keep_outputs or not tracker.outputs:
+            return
+        remove = asyncio.to_thread(remove_outputs, instance.folders, dict(tracker.outputs), nodes)
+        await finish(remove, within_s=_CLEAN_UP_WITHIN_S, name="outputs")
+
+    @contextlib.asynccontextmanager
+    async def _spool(self) -> AsyncIterator[Path]:
+        """Name a folder for this job's downloads; it is made when something is put there, and removed in any case."""
+        root = self._settings.delivery.spool_dir or Path(tempfile.gettempdir())
+        folder = root / f"comfyworker-{uuid.uuid4().hex}"
+        try:
+            yield folder
+        finally:
+            if folder.exists():
+                removal = asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await finish(removal, within_s=_CLEAN_UP_WITHIN_S, name="spool folder")
+
+    def _store(self, instance: ComfyUIInstance) -> InputStore:
+        store = self._stores.get(instance.name)
+        if store is None:
+            folder = instance.folders.input if instance.folders is not None else None
+            store = self._stores[instance.name] = InputStore(folder, upload=instance.upload)
+        return store
+
+    def _extra_data(self, request: JobRequest) -> dict[str, JsonValue]:
+        key = request.comfy_org_api_key or self._settings.job.comfy_org_api_key
+        return {} if key is None else {"api_key_comfy_org": key.get_secret_value()}
+
+
+def output_nodes(graph: Graph, classes: NodeClasses) -> frozenset[str]:
+    """Return the nodes of `graph` that ComfyUI counts as outputs."""
+    found = {node: classes.get(graph[node]["class_type"]) for node in graph}
+    return frozenset(node for node, node_class in found.items() if node_class is not None and node_class.is_output)

@@ -1,0 +1,147 @@
+"""A job while it runs: which stage it is in, how long each took, how far it is, and what it will answer."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+
+import structlog
+
+from comfyworker.comfyui.execution import Execution
+from comfyworker.errors import JobCanceled, WorkerError
+from comfyworker.jobs import Artifact, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
+from comfyworker.workflow.node_classes import NodeClasses
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class Stage(StrEnum):
+    """The stages of a job, in their order."""
+
+    PREPARE = "prepare"
+    WAIT = "wait"
+    EXECUTE = "execute"
+    COLLECT = "collect"
+    DELIVER = "deliver"
+
+
+class RunningJob:
+    """What the pipeline knows of one job between its beginning and its end."""
+
+    def __init__(self, request: JobRequest, on_progress: Callable[[Progress], None] | None) -> None:
+        """Begin; the clock runs from here."""
+        self.request = request
+        self.prompt_id = str(uuid.uuid4())
+        """ComfyUI's id for the execution: minted here, so that its events can be followed without a race."""
+        self.stage = Stage.PREPARE
+        self.progress = Progress(message=Stage.PREPARE)
+        self.warnings = list(request.warnings)
+        self.checked_with: NodeClasses | None = None
+        """The node classes that the workflow has been found to fit."""
+        self._on_progress = on_progress
+        self._begun_at = time.perf_counter()
+        self._spent_s: dict[Stage, float] = {}
+        self._waited_s: float | None = None
+        self._execution: Execution | None = None
+
+    def enter(self, stage: Stage) -> None:
+        """Say that the job is in `stage` now."""
+        if stage is not self.stage:
+            self.stage = stage
+            self.say(str(stage))
+
+    def say(self, message: str) -> None:
+        """Tell people what the job is at."""
+        self._tell(self.progress.model_copy(update={"message": message}))
+
+    @contextlib.contextmanager
+    def at(self, stage: Stage) -> Iterator[None]:
+        """Count the time within the context as spent on `stage`; the parts of a stage add up."""
+        self.enter(stage)
+        with self.counted_as(stage):
+            yield
+
+    @contextlib.contextmanager
+    def counted_as(self, stage: Stage) -> Iterator[None]:
+        """Count the time within the context as spent on `stage`, without saying that the job is in it."""
+        begun_at = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._spent_s[stage] = self._spent_s.get(stage, 0.0) + time.perf_counter() - begun_at
+
+    def report(self, progress: Progress) -> None:
+        """Hand on ComfyUI's progress; a second attempt does not begin at nothing again."""
+        value = max(progress.value, self.progress.value)
+        nodes_done = max(progress.nodes_done, self.progress.nodes_done)
+        self._tell(progress.model_copy(update={"value": value, "nodes_done": nodes_done, "message": str(self.stage)}))
+
+    def add_wait(self, seconds: float) -> None:
+        """Count time that the job spent waiting for its turn."""
+        self._waited_s = (self._waited_s or 0.0) + seconds
+
+    def note_execution(self, execution: Execution) -> None:
+        """Keep how the execution went."""
+        self._execution = execution
+        self.add_wait(execution.wait_s)
+        self._spent_s[Stage.EXECUTE] = execution.execute_s
+        self.warnings.extend(execution.warnings)
+
+    def warn_unused(self, names: set[str]) -> None:
+        """Warn of input files that the workflow does not name."""
+        for name in sorted(names):
+            warning = f"the input file '{name}' is not named by any node of the workflow"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+
+    def succeeded(self, artifacts: tuple[Artifact, ...]) -> JobResult:
+        """Return the result of a job that has been delivered."""
+        self._tell(self.progress.model_copy(update={"value": 1.0, "message": None}))
+        return self._result(JobStatus.SUCCEEDED, artifacts=artifacts)
+
+    def failed(self, error: WorkerError) -> JobResult:
+        """Return the result of a job that came to nothing."""
+        status = JobStatus.CANCELED if isinstance(error, JobCanceled) else JobStatus.FAILED
+        return self._result(status, error=JobError.of(error))
+
+    def log_end(self, result: JobResult) -> None:
+        """Write the one line that every job ends with."""
+        timings = {name: round(value, 4) for name, value in result.timings.model_dump(exclude_none=True).items()}
+        total_bytes = sum(artifact.size_bytes for artifact in result.artifacts)
+        facts = {"artifacts": len(result.artifacts), "total_bytes": total_bytes, "warnings": len(result.warnings)}
+        if result.error is None:
+            log.info("job.ended", status=str(result.status), **facts, **timings)
+        else:
+            log.warning(
+                "job.ended", status=str(result.status), code=result.error.code, error=result.error.message, **timings
+            )
+
+    def _result(
+        self, status: JobStatus, *, artifacts: tuple[Artifact, ...] = (), error: JobError | None = None
+    ) -> JobResult:
+        spent = self._spent_s
+        return JobResult(
+            id=self.request.id,
+            status=status,
+            artifacts=artifacts,
+            error=error,
+            warnings=tuple(self.warnings),
+            timings=Timings(
+                prepare_s=spent.get(Stage.PREPARE),
+                wait_s=self._waited_s,
+                execute_s=spent.get(Stage.EXECUTE),
+                collect_s=spent.get(Stage.COLLECT),
+                deliver_s=spent.get(Stage.DELIVER),
+                total_s=time.perf_counter() - self._begun_at,
+            ),
+            prompt_id=self.prompt_id,
+            node_timings_s=self._execution.node_timings_s if self._execution else {},
+        )
+
+    def _tell(self, progress: Progress) -> None:
+        self.progress = progress
+        if self._on_progress is not None:
+            self._on_progress(progress)
