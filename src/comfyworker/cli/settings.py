@@ -1,0 +1,47 @@
+"""`comfyworker settings`: every setting with its value and where that comes from."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from comfyworker.cli.running import prepare
+from comfyworker.settings import SettingEntry, Settings, list_settings
+
+
+def show_settings(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
+) -> None:
+    """List every setting: its environment variable, its value now, and what it does. Secrets are masked.
+
+    Examples: `comfyworker settings`, `JOB_TIMEOUT_S=60 comfyworker settings --json`
+    """
+    settings = prepare(quiet_level="warning")
+    rows = [(entry, *_value(settings, entry)) for entry in list_settings()]
+    if as_json:
+        typer.echo(
+            json.dumps({entry.names[0]: {"value": value, "is_set": is_set} for entry, value, is_set in rows}, indent=2)
+        )
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("variable", "value", "from", "what it does"):
+        table.add_column(heading, overflow="fold")
+    for entry, value, is_set in rows:
+        table.add_row(", ".join(entry.names), value, "environment" if is_set else "default", entry.description)
+    Console().print(table)
+
+
+def _value(settings: Settings, entry: SettingEntry) -> tuple[str, bool]:
+    """Return a setting's value for people, and whether the environment gave it."""
+    group = getattr(settings, entry.group)
+    value, is_set = getattr(group, entry.field), entry.field in group.model_fields_set
+    if isinstance(value, SecretStr):
+        return "********", is_set
+    if isinstance(value, tuple):
+        return ", ".join(value), is_set
+    return "" if value is None else str(value), is_set
