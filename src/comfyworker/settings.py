@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from comfyworker.errors import InvalidSettings, Problem
+from comfyworker.redaction import hide_credentials
 
 
 def _env(*names: str) -> AliasChoices:
@@ -359,8 +360,8 @@ def _problem(group: type[_Group], item: ErrorDetails) -> Problem:
     for field_name, field in group.model_fields.items():
         names = environment_names(field)
         if located == field_name or located in names:
-            received = "" if "SecretStr" in str(field.annotation) else f" (it is '{item['input']}')"
-            reason = item["msg"].removeprefix("Value error, ")
+            received = "" if "SecretStr" in str(field.annotation) else hide_credentials(f" (it is '{item['input']}')")
+            reason = hide_credentials(item["msg"].removeprefix("Value error, "))
             return Problem(message=f"{names[0]}: {reason}{received}", path=names[0], code="invalid_value")
     return Problem(message=f"{located}: {item['msg']}", path=located, code="invalid_value")
 

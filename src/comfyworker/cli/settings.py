@@ -43,5 +43,5 @@ def _value(settings: Settings, entry: SettingEntry) -> tuple[str, bool]:
     if isinstance(value, SecretStr):
         return "********", is_set
     if isinstance(value, tuple):
-        return ", ".join(value), is_set
+        return hide_credentials(", ".join(value)), is_set
     return "" if value is None else str(value), is_set

@@ -59,6 +59,7 @@ class PromptTracker:
         self._fraction: dict[str, float] = {}
         self._current: str | None = None
         self._current_since = 0.0
+        self._tells_states = False
         self._step: int | None = None
         self._steps: int | None = None
         self.progress = Progress(nodes_total=len(self._weights))
@@ -124,13 +125,17 @@ class PromptTracker:
 
     def _on_executing(self, payload: Payload) -> None:
         node = payload.get("node")
-        self._leave_current()
         if node is None:
+            self._leave_current()
             self._finish()
             return
         if self.started_at is None:
             self.started_at = time.perf_counter()
-        self._current = self._remember_root(str(node), payload.get("display_node"))
+        root = self._remember_root(str(node), payload.get("display_node"))
+        if root == self._current:
+            return
+        self._leave_current()
+        self._current = root
         self._step = self._steps = None
         self._current_since = time.perf_counter()
 
@@ -144,6 +149,7 @@ class PromptTracker:
             self._step, self._steps = int(value), int(maximum)
 
     def _on_progress_state(self, payload: Payload) -> None:
+        self._tells_states = True
         for node, state in (payload.get("nodes") or {}).items():
             root = self._remember_root(str(node), state.get("display_node_id"))
             if state.get("state") == "finished" and root == str(node):
@@ -184,7 +190,9 @@ class PromptTracker:
         if self._current is not None:
             spent_s = time.perf_counter() - self._current_since
             self.node_timings_s[self._current] = self.node_timings_s.get(self._current, 0.0) + spent_s
-            if self._current in self._weights and self.failure is None:
+            # A lazy node is left before it is done, and entered again; progress_state knows, but older ComfyUIs do not
+            # send it.
+            if not self._tells_states and self._current in self._weights and self.failure is None:
                 self._done.add(self._current)
         self._current = None
         self._step = self._steps = None
