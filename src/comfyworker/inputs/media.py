@@ -85,7 +85,7 @@ def identify(data: bytes, *, name: str, path: str, max_pixels: int) -> Media:
     picture_format = _picture_format(data)
     if picture_format is not None:
         # Pillow takes 40 ms to import, which only jobs with pictures need.
-        from comfyworker.inputs.pictures import check_picture  # noqa: PLC0415
+        from comfyworker.inputs._pictures import check_picture  # noqa: PLC0415
 
         check_picture(data, picture_format, path=path, max_pixels=max_pixels)
         return Media(ArtifactKind.IMAGE, _PICTURE_FORMATS[picture_format])
