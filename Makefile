@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMFYUI := workspace/ComfyUI
 
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui check format test lock clean
+.PHONY: help setup comfyui demo test check docs docs-check format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +29,25 @@ endif
 $(COMFYUI)/.comfyworker-install.json: | $(VENV)/.ready
 	$(BIN)/comfyworker comfyui install --path $(COMFYUI)
 
-check: setup ## Linters, types and import contracts
+demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end up in out/
+	$(BIN)/comfyworker run examples/mountains.json --output out
+	$(BIN)/comfyworker run examples/poster.json --image input.png=examples/input.png --output out
+	@printf '\nThe pictures are in %s/out\n' '$(CURDIR)'
+
+test: setup comfyui ## All tests, on a real ComfyUI
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: setup docs-check ## Linters, types, import contracts and the generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup ## Write the docs that come from the code
+	$(BIN)/python tools/make_docs.py
+
+docs-check: setup ## Tell whether those docs are as the code has them
+	$(BIN)/python tools/make_docs.py --check
 
 format: setup ## Put the code into its form
 	$(BIN)/ruff check --fix .
