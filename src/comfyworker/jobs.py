@@ -125,7 +125,7 @@ class Timings(_Record):
 
     prepare_s: float | None = None
     wait_s: float | None = None
-    """From submission until ComfyUI began with it."""
+    """Waited for ComfyUI to start, for a place in its queue, and there until it began."""
     execute_s: float | None = None
     """From ComfyUI's beginning to its end."""
     collect_s: float | None = None

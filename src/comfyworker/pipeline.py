@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -98,7 +97,9 @@ class Pipeline:
         async with contextlib.AsyncExitStack() as clean_up:
             with job.at(Stage.PREPARE):
                 files = await prepare_files(job.request.files, self._settings.inputs)
-                await self._check(job, await self._any_ready(job))
+            ready = await self._any_ready(job)
+            with job.counted_as(Stage.PREPARE):
+                await self._check(job, ready)
             instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
                 spool = await clean_up.enter_async_context(self._spool())
@@ -111,7 +112,8 @@ class Pipeline:
     async def _any_ready(self, job: RunningJob) -> ComfyUIInstance:
         if not any(instance.is_ready for instance in self.pool.instances):
             job.say("waiting for ComfyUI")
-        return await self.pool.any_ready()
+        with job.waiting():
+            return await self.pool.any_ready()
 
     async def _execute_somewhere(
         self, job: RunningJob, files: tuple[DecodedFile, ...], clean_up: contextlib.AsyncExitStack
@@ -122,9 +124,9 @@ class Pipeline:
         while True:
             try:
                 job.enter(Stage.WAIT)
-                wanted_at = time.perf_counter()
-                async with self.pool.lease(models) as instance:
-                    job.add_wait(time.perf_counter() - wanted_at)
+                async with contextlib.AsyncExitStack() as lease:
+                    with job.waiting():
+                        instance = await lease.enter_async_context(self.pool.lease(models))
                     return instance, await self._execute(job, instance, files, clean_up)
             except CrashedBeforeBegin as crash:
                 if attempt == _ATTEMPTS:

@@ -28,6 +28,16 @@ class Stage(StrEnum):
     DELIVER = "deliver"
 
 
+_WORDS = {
+    Stage.PREPARE: "preparing",
+    Stage.WAIT: "waiting for its turn",
+    Stage.EXECUTE: "executing",
+    Stage.COLLECT: "collecting",
+    Stage.DELIVER: "delivering",
+}
+"""What people are told of each stage."""
+
+
 class RunningJob:
     """What the pipeline knows of one job between its beginning and its end."""
 
@@ -37,7 +47,7 @@ class RunningJob:
         self.prompt_id = str(uuid.uuid4())
         """ComfyUI's id for the execution: minted here, so that its events can be followed without a race."""
         self.stage = Stage.PREPARE
-        self.progress = Progress(message=Stage.PREPARE)
+        self.progress = Progress(message=_WORDS[Stage.PREPARE])
         self.warnings = list(request.warnings)
         self.checked_with: NodeClasses | None = None
         """The node classes that the workflow has been found to fit."""
@@ -51,7 +61,7 @@ class RunningJob:
         """Say that the job is in `stage` now."""
         if stage is not self.stage:
             self.stage = stage
-            self.say(str(stage))
+            self.say(_WORDS[stage])
 
     def say(self, message: str) -> None:
         """Tell people what the job is at."""
@@ -77,16 +87,23 @@ class RunningJob:
         """Hand on ComfyUI's progress; a second attempt does not begin at nothing again."""
         value = max(progress.value, self.progress.value)
         nodes_done = max(progress.nodes_done, self.progress.nodes_done)
-        self._tell(progress.model_copy(update={"value": value, "nodes_done": nodes_done, "message": str(self.stage)}))
+        self._tell(
+            progress.model_copy(update={"value": value, "nodes_done": nodes_done, "message": _WORDS[self.stage]})
+        )
 
-    def add_wait(self, seconds: float) -> None:
-        """Count time that the job spent waiting for its turn."""
-        self._waited_s = (self._waited_s or 0.0) + seconds
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time within the context as waited: for ComfyUI to start, or for the job's turn."""
+        begun_at = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._add_wait(time.perf_counter() - begun_at)
 
     def note_execution(self, execution: Execution) -> None:
         """Keep how the execution went."""
         self._execution = execution
-        self.add_wait(execution.wait_s)
+        self._add_wait(execution.wait_s)
         self._spent_s[Stage.EXECUTE] = execution.execute_s
         self.warnings.extend(execution.warnings)
 
@@ -118,6 +135,9 @@ class RunningJob:
             log.warning(
                 "job.ended", status=str(result.status), code=result.error.code, error=result.error.message, **timings
             )
+
+    def _add_wait(self, seconds: float) -> None:
+        self._waited_s = (self._waited_s or 0.0) + seconds
 
     def _result(
         self, status: JobStatus, *, artifacts: tuple[Artifact, ...] = (), error: JobError | None = None

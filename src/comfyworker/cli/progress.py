@@ -11,6 +11,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from comfyworker.jobs import Progress as JobProgress
 
+_GOOD_WAY = 0.2
+_SIGN_OF_LIFE_S = 5.0
+
 
 class ProgressView:
     """Shows the snapshots of one job; a context manager that clears the bar at its end."""
@@ -29,7 +32,8 @@ class ProgressView:
         )
         self._task = self._bar.add_task("starting", total=1.0)
         self._is_live = self._console.is_terminal
-        self._last_line = ""
+        self._last: JobProgress | None = None
+        self._last_at = 0.0
         self._begun_at = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -51,10 +55,18 @@ class ProgressView:
         if self._is_live:
             steps = f" step {progress.step}/{progress.steps}" if progress.steps else ""
             self._bar.update(self._task, completed=progress.value, description=f"{line}{steps}")
-        elif line != self._last_line:
-            elapsed_s = time.monotonic() - self._begun_at
+        elif self._is_news(progress):
+            self._last = progress
+            self._last_at = time.monotonic()
+            elapsed_s = self._last_at - self._begun_at
             self._console.print(f"{elapsed_s:6.1f} s  {progress.value:4.0%}  {line}", highlight=False, markup=False)
-        self._last_line = line
+
+    def _is_news(self, progress: JobProgress) -> bool:
+        """Tell whether a snapshot is worth a line: another stage, a good way further, or a sign of life."""
+        if self._last is None or progress.message != self._last.message:
+            return True
+        is_later = time.monotonic() - self._last_at >= _SIGN_OF_LIFE_S
+        return progress.value - self._last.value >= _GOOD_WAY or (is_later and progress != self._last)
 
 
 def describe(progress: JobProgress) -> str:

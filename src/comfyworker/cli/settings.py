@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from comfyworker.cli.running import prepare
+from comfyworker.redaction import hide_credentials
 from comfyworker.settings import SettingEntry, Settings, list_settings
 
 

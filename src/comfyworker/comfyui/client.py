@@ -133,14 +133,25 @@ class ComfyUIClient:
                     yield chunk
 
     async def upload(self, name: str, subfolder: str, data: bytes) -> None:
-        """Put a file into ComfyUI's input folder, over one of the same name."""
+        """Put a file into ComfyUI's input folder.
+
+        An equal file that is there already is left alone, since a node may be reading it; ComfyUI compares them.
+        """
+        if await self._upload(name, subfolder, data, overwrite=False) != name:
+            # Another file had that name, and ComfyUI chose a new one: a broken upload of ours, for names are hashes.
+            await self._upload(name, subfolder, data, overwrite=True)
+
+    async def _upload(self, name: str, subfolder: str, data: bytes, *, overwrite: bool) -> str:
         form = aiohttp.FormData()
         form.add_field("image", data, filename=name, content_type="application/octet-stream")
-        for key, value in (("type", "input"), ("subfolder", subfolder), ("overwrite", "true")):
+        fields = {"type": "input", "subfolder": subfolder, "overwrite": "true" if overwrite else "false"}
+        for key, value in fields.items():
             form.add_field(key, value)
         with self._translated("POST", "/upload/image"):
             async with self._session.post(f"{self.url}/upload/image", data=form, timeout=self._timeout) as answer:
                 self._check(answer, "POST", "/upload/image")
+                body = _parse(await answer.read(), "POST /upload/image")
+        return str(body.get("name")) if isinstance(body, dict) else name
 
     async def _get(self, route: str) -> dict[str, Any]:
         with self._translated("GET", route):

@@ -53,9 +53,14 @@ async def collect_outputs(instance: ComfyUIInstance, outputs: Mapping[str, Any],
     else:
         paths = {file: _locate(instance.folders, file) for file in selected.files}
     sizes = _sizes(paths)
-    artifacts = [_file_artifact(file, paths[file], sizes[file]) for file in selected.files]
+    artifacts = [_file_artifact(file, paths[file], sizes[file]) for file in selected.files if file in sizes]
     artifacts += [_text_artifact(text, index) for index, text in enumerate(selected.texts, 1)]
-    return Collected(artifacts=tuple(artifacts), warnings=selected.warnings)
+    warnings = [
+        f"node {file.node_id} shows {file.filename}, which is not in ComfyUI's {file.folder_type} folder"
+        for file in selected.files
+        if file not in sizes
+    ]
+    return Collected(artifacts=tuple(artifacts), warnings=(*selected.warnings, *warnings))
 
 
 def remove_outputs(folders: Folders, outputs: Mapping[str, Any], nodes: frozenset[str]) -> None:
@@ -66,6 +71,8 @@ def remove_outputs(folders: Folders, outputs: Mapping[str, Any], nodes: frozense
     """
     leftovers = []
     for file in parse_outputs({node: ui for node, ui in outputs.items() if node in nodes}).files:
+        if file.is_preview:  # a model that a node shows may be the user's own
+            continue
         with contextlib.suppress(DeliveryFailed):  # a name that leads elsewhere was never ours to remove
             leftovers.append(_locate(folders, file))
     for path in leftovers:
@@ -91,12 +98,15 @@ def _remove_empty(folder: Path, bases: Sequence[Path]) -> None:
 
 
 def _sizes(paths: Mapping[OutputFile, Path]) -> dict[OutputFile, int]:
+    """Return the size of each file that is there; only one that a node merely shows may be missing."""
     sizes: dict[OutputFile, int] = {}
     problems = []
     for file, path in paths.items():
         try:
             sizes[file] = path.stat().st_size
         except OSError:
+            if file.is_preview:
+                continue
             problems.append(
                 Problem(
                     message=f"node {file.node_id} reported {file.filename}, which is not in ComfyUI's folder",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -113,7 +114,7 @@ class ComfyUIPool:
     def _attend_all(self, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
         self.instances = tuple(self._instance(index, session) for index in range(len(self._settings.api_urls)))
         for instance, url in zip(self.instances, self._settings.api_urls, strict=True):
-            self._keep(group, instance, attend(instance, url))
+            self._keep(group, instance, functools.partial(attend, instance, url))
 
     async def _start_all(
         self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, installation: Installation
@@ -129,9 +130,11 @@ class ComfyUIPool:
                 use_cpu=use_cpu,
                 grace_s=self._shutdown.grace_s,
             )
-            self._keep(group, instance, supervise(instance, installation, options))
+            self._keep(group, instance, functools.partial(supervise, instance, installation, options))
 
-    def _keep(self, group: asyncio.TaskGroup, instance: ComfyUIInstance, life: Coroutine[object, object, None]) -> None:
+    def _keep(
+        self, group: asyncio.TaskGroup, instance: ComfyUIInstance, life: Callable[[], Coroutine[object, object, None]]
+    ) -> None:
         self._tasks.append(group.create_task(_live(instance, life), name=f"life of {instance.name}"))
 
     def _instance(self, index: int, session: aiohttp.ClientSession) -> ComfyUIInstance:
@@ -140,10 +143,10 @@ class ComfyUIPool:
         return instance
 
 
-async def _live(instance: ComfyUIInstance, life: Coroutine[object, object, None]) -> None:
+async def _live(instance: ComfyUIInstance, life: Callable[[], Coroutine[object, object, None]]) -> None:
     """Run an instance's life; what ends it early becomes the answer to the jobs that wait for it."""
     try:
-        await life
+        await life()
     except WorkerError as error:
         instance.set_gone(error)
     except OSError as error:

@@ -34,6 +34,7 @@ Upload = Callable[[str, str, bytes], Awaitable[object]]
 SUBFOLDER = "comfyworker"
 """Our folder in ComfyUI's input folder."""
 _LOCK_NAME = ".lock"
+_STALE_AFTER_S = 86_400.0  # no job takes that long, and each one that uses a file touches it
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _T = TypeVar("_T")
 
@@ -92,6 +93,7 @@ class InputStore:
         self._written: dict[str, _Stamp] = {}
         """The files that this process wrote and, as far as it knows, nobody else has touched; under `_moment`."""
         self._uploaded: set[str] = set()
+        self._is_swept = keep
         # Held in threads, for moments: no `flock` keeps two threads of one process apart on every kind of disk.
         self._moment = threading.Lock()
 
@@ -140,6 +142,7 @@ class InputStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._exclusively():
+                self._sweep_once(folder)
                 if self._is_there(name, len(data)):
                     return
             part.write_bytes(data)
@@ -152,6 +155,17 @@ class InputStore:
         finally:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+
+    def _sweep_once(self, folder: Path) -> None:
+        """Remove what killed workers left behind long ago; `folder` is ours alone."""
+        if self._is_swept:
+            return
+        self._is_swept = True
+        oldest = time.time() - _STALE_AFTER_S
+        for path in folder.iterdir():
+            with contextlib.suppress(OSError):
+                if path.name != _LOCK_NAME and path.stat().st_mtime < oldest:
+                    path.unlink()
 
     def _is_there(self, name: str, size_bytes: int) -> bool:
         """Tell whether the whole file is there already; if another process put it there, show that it is of use."""

@@ -67,7 +67,7 @@ async def test_canceled_while_waiting_for_its_turn(comfyui: RealComfyUI, proxy: 
         first = asyncio.ensure_future(pipeline.run(request(workflows.wait(until_file=gate)), on_progress=watch))
         await watch.until_class("TestWait")
         third = asyncio.ensure_future(pipeline.run(request(workflows.colour((1, 2, 5))), on_progress=third_watch))
-        await third_watch.until_message("wait")
+        await third_watch.until_message("waiting for its turn")
         third.cancel()
         with pytest.raises(asyncio.CancelledError):
             await third

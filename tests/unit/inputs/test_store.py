@@ -230,3 +230,15 @@ async def test_a_placed_filename_never_leaves_its_folder(
     async with await InputStore(folder).place([decoded(name, data)]) as placed:
         path = (folder / placed.names[name]).resolve()
         assert (path.parent, path.read_bytes()) == (folder.resolve() / "comfyworker", data)
+
+
+async def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
+    """Files of ours that nobody has touched for a day go when the first file is placed; young ones stay."""
+    ours = tmp_path / "comfyworker"
+    ours.mkdir()
+    old, young = ours / "old.png", ours / "young.png"
+    for path in (old, young):
+        path.write_bytes(b"left behind")
+    os.utime(old, (0, 0))
+    await InputStore(tmp_path).place([decoded("new.png", b"content")])
+    assert (old.exists(), young.exists()) == (False, True)
