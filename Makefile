@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMFYUI := workspace/ComfyUI
 
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui demo test check docs docs-check format lock
+.PHONY: help setup comfyui demo test bench check docs docs-check format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,10 @@ demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end
 	@printf '\nThe pictures are in %s/out\n' '$(CURDIR)'
 
 test: setup comfyui ## All tests, on a real ComfyUI
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadscope
+
+bench: comfyui ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 check: setup docs-check ## Linters, types, import contracts and the generated docs
 	$(BIN)/ruff check .
