@@ -11,6 +11,7 @@ import structlog
 from comfyworker.settings import list_settings
 from support.proxy import FaultProxy
 from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
+from support.scheduling import make_scheduler
 
 ENVIRON = pytest.StashKey[Mapping[str, str]]()
 OWNER_PID = pytest.StashKey[int]()
@@ -28,12 +29,10 @@ def pytest_configure_node(node: object) -> None:
     node.workerinput["owner_pid"] = os.getpid()  # type: ignore[attr-defined]  # xdist has no types
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests on the shared ComfyUI to one worker (`--dist loadgroup`): it runs one prompt at a time anyway."""
-    for item in items:
-        if "comfyui" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("comfyui"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give all tests on the shared ComfyUI to one worker: it runs one prompt at a time, and they look at its queue."""
+    return make_scheduler(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -144,7 +144,9 @@ async def test_a_picture_that_nobody_sent(comfyui: RealComfyUI) -> None:
         pytest.param({"name": "a.png", "image": "%%% not base64"}, ["images[0]", "base64"], id="not base64"),
         pytest.param({"name": "../../x", "image": "aGVsbG8="}, ["images[0]", "../../x"], id="leads out"),
         pytest.param({"name": "/etc/x.png", "image": "aGVsbG8="}, ["images[0]", "/etc/x.png"], id="absolute"),
-        pytest.param({"name": "a.png"}, ["'images' must be a list of objects with 'name' and 'image' keys"], id="keys"),
+        pytest.param(
+            {"name": "a.png"}, ["'images' must be a list of objects with 'name' and 'image' keys"], id="no image key"
+        ),
         pytest.param(
             {"name": "a.png", "image": "A" * 400_000}, ["images[0]", "more than the 100000"], id="over the limit"
         ),

@@ -1,0 +1,136 @@
+"""`comfyworker run` as its user calls it, on a real ComfyUI."""
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from comfyworker.jobs import Graph
+from support import workflows
+from support.command import Done, call, call_on_terminal, environment
+from support.pipelines import files_in, png
+from support.real_comfyui import RealComfyUI
+
+ESCAPE = "\x1b["
+
+
+def run(comfyui: RealComfyUI, cwd: Path, graph: object, *args: str) -> Done:
+    """Write a workflow into `cwd` and run it there."""
+    (cwd / "workflow.json").write_text(json.dumps(graph), encoding="utf-8")
+    return call("run", "workflow.json", *args, environ=environment(comfyui), cwd=cwd)
+
+
+def titled(graph: Graph) -> Graph:
+    """Return a graph of one colour whose saved files are called `picture`."""
+    graph[workflows.SAVE]["inputs"]["filename_prefix"] = "picture"
+    return graph
+
+
+def test_it_saves_the_pictures_and_says_where(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """The pictures are in out/, stdout names them with size and stage times, stderr shows the progress."""
+    done = run(comfyui, tmp_path, titled(workflows.colour((9, 8, 7), batch_size=2)))
+    assert done.code == 0, done.err
+    assert files_in(tmp_path / "out") == ["picture_00001_.png", "picture_00002_.png"]
+    assert Image.open(tmp_path / "out/picture_00001_.png").getpixel((0, 0)) == (9, 8, 7)
+    assert "out/picture_00001_.png" in done.out
+    assert "execute " in done.out
+    assert "executing" in done.err
+    assert ESCAPE not in done.out + done.err
+
+
+def test_a_second_run_overwrites_nothing(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """The second run's picture gets a name of its own beside the first one's."""
+    for colour in ((1, 1, 1), (2, 2, 2)):
+        assert run(comfyui, tmp_path, titled(workflows.colour(colour)), "-o", "pictures").code == 0
+    assert files_in(tmp_path / "pictures") == ["picture_00001_-2.png", "picture_00001_.png"]
+    assert Image.open(tmp_path / "pictures/picture_00001_.png").getpixel((0, 0)) == (1, 1, 1)
+
+
+def test_images_and_changed_inputs(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """--image brings a picture under the name that the workflow uses; --set changes an input, by id or by title."""
+    (tmp_path / "mine.png").write_bytes(png((255, 0, 0), 40))
+    graph = workflows.invert("input.png")
+    args = ("--image", "input.png=mine.png", "--set", "9.filename_prefix=by id", "--json")
+    done = run(comfyui, tmp_path, graph, *args)
+    assert done.code == 0, done.err
+    path = Path(done.json()["artifacts"][0]["path"])
+    assert path.name == "by id_00001_.png"
+    assert Image.open(tmp_path / path).getpixel((0, 0)) == (0, 255, 255)
+    by_title = run(comfyui, tmp_path, workflows.colour((1, 2, 3)), "--set", "Save.filename_prefix=by title", "--json")
+    assert by_title.json()["artifacts"][0]["name"] == "by title_00001_.png"
+
+
+def test_json_is_all_that_is_on_stdout(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """--json prints one document with artifacts and timings, and no file's bytes."""
+    done = run(comfyui, tmp_path, titled(workflows.colour((1, 2, 3))), "--json")
+    answer = done.json()
+    assert (answer["status"], [artifact["path"] for artifact in answer["artifacts"]]) == (
+        "succeeded",
+        ["out/picture_00001_.png"],
+    )
+    assert set(answer["timings"]) == {"prepare_s", "wait_s", "execute_s", "collect_s", "deliver_s", "total_s"}
+    assert "data" not in answer["artifacts"][0]
+    assert done.err == ""
+
+
+def test_a_failed_job_with_json(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """A failure is a document too, and the exit code is 1."""
+    done = run(comfyui, tmp_path, workflows.failing(), "--json")
+    assert (done.code, done.json()["status"], done.json()["error"]["code"]) == (1, "failed", "node_execution_error")
+
+
+def test_a_wrong_workflow_is_explained(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """Every problem stands on a line of its own with the nearest spelling; no traceback; exit code 1."""
+    graph = workflows.text_to_image()
+    graph["5"]["inputs"]["sampler_name"] = "eulr"
+    graph["1"]["inputs"]["ckpt_name"] = "tiny.safetensors"
+    done = run(comfyui, tmp_path, graph)
+    assert done.code == 1
+    assert "[invalid_workflow] 2 problems" in done.err
+    lines = [line for line in done.err.splitlines() if line.startswith("  • ")]
+    assert len(lines) == 2
+    assert "'euler'" in done.err
+    assert "'tiny-sd3.safetensors'" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_wrong_commands_say_what_to_do(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """A file that is not there, one that is no JSON, an unknown node in --set: exit code 2 and one clear line."""
+    missing = call("run", "nothing.json", environ=environment(comfyui), cwd=tmp_path)
+    assert (missing.code, "nothing.json: no such file or directory" in missing.err) == (2, True)
+    (tmp_path / "bad.json").write_text('{"1": }', encoding="utf-8")
+    bad = call("run", "bad.json", environ=environment(comfyui), cwd=tmp_path)
+    assert (bad.code, "line 1, column 7" in bad.err) == (2, True), bad.err
+    unknown = run(comfyui, tmp_path, workflows.colour((1, 2, 3)), "--set", "77.text=x")
+    assert (unknown.code, "77" in unknown.err) == (2, True)
+
+
+def test_on_a_terminal_there_is_a_bar_in_colour(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """A person at a terminal sees a live bar with the node and its steps, which is gone at the end."""
+    (tmp_path / "workflow.json").write_text(
+        json.dumps(titled(workflows.wait(steps=20, seconds_per_step=0.05))), encoding="utf-8"
+    )
+    code, screen = call_on_terminal("run", "workflow.json", environ=environment(comfyui), cwd=tmp_path)
+    assert code == 0
+    assert ESCAPE in screen
+    assert "TestWait" in screen
+    assert "step" in screen
+    assert "out/picture_00001_.png" in screen.replace("\r\n", "")
+
+
+def test_no_comfyui_at_all(tmp_path: Path) -> None:
+    """Where there is no ComfyUI, the command says how to get one; exit code 1."""
+    (tmp_path / "workflow.json").write_text(json.dumps(workflows.colour((1, 2, 3))), encoding="utf-8")
+    done = call("run", "workflow.json", environ=environment(COMFYUI_PATH=str(tmp_path)), cwd=tmp_path)
+    assert done.code == 1
+    assert "[comfyui_not_found]" in done.err
+    assert "COMFYUI_PATH" in done.err
+
+
+def test_bad_settings_are_all_named(tmp_path: Path) -> None:
+    """Every setting that does not fit is named at once, before anything is started."""
+    environ = environment(COMFYUI_PORT="eighty", JOB_TIMEOUT_S="-1")
+    done = call("run", "workflow.json", environ=environ, cwd=tmp_path)
+    assert done.code == 1
+    assert "COMFYUI_PORT" in done.err
+    assert "JOB_TIMEOUT_S" in done.err

@@ -1,0 +1,34 @@
+"""Which of pytest-xdist's workers runs which test."""
+
+import functools
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+from support.source import REPOSITORY
+
+_SHARED = "on the shared ComfyUI"
+
+
+class OneForComfyUI(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Keeps the files whose tests use the shared ComfyUI together; every other test stands for itself.
+
+    xdist's own groups (`--dist loadgroup`) would do, but xdist 3.8 writes a test's group into its node id, which
+    pytest 9.2 no longer takes from there.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _SHARED if _uses_comfyui(nodeid.partition("::")[0]) else nodeid
+
+
+@functools.cache
+def _uses_comfyui(path: str) -> bool:
+    # The process that hands out the tests knows their names only; the fixture's type tells which files need it.
+    return "comfyui: RealComfyUI" in (REPOSITORY / path).read_text(encoding="utf-8")
+
+
+def make_scheduler(config: pytest.Config, log: object) -> OneForComfyUI:
+    """Return the scheduler of a run."""
+    assert log is None or isinstance(log, Producer)
+    return OneForComfyUI(config, log)
