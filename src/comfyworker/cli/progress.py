@@ -23,10 +23,10 @@ class ProgressView:
         self._console = Console(stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             TaskProgressColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,
         )
@@ -60,6 +60,11 @@ class ProgressView:
             self._last_at = time.monotonic()
             elapsed_s = self._last_at - self._begun_at
             self._console.print(f"{elapsed_s:6.1f} s  {progress.value:4.0%}  {line}", highlight=False, markup=False)
+
+    def say(self, text: str) -> None:
+        """Show what happens outside of the job; only where that is live, for it is no news afterwards."""
+        if self._is_live:
+            self._bar.update(self._task, description=text)
 
     def _is_news(self, progress: JobProgress) -> bool:
         """Tell whether a snapshot is worth a line: another stage, a good way further, or a sign of life."""

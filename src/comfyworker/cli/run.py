@@ -76,9 +76,12 @@ async def _run(request: JobRequest, settings: Settings, output: Path, *, is_quie
         view = None if is_quiet else stack.enter_context(ProgressView())
         try:
             async with open_pipeline(settings) as pipeline:
-                return await pipeline.run(
+                result = await pipeline.run(
                     request, delivery=FolderDelivery(output), on_progress=view.show if view else None
                 )
+                if view is not None and not settings.comfyui.api_urls:
+                    view.say("stopping ComfyUI")
+                return result
         except WorkerError as error:
             return JobResult.refused(request.id, error)
 
