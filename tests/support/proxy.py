@@ -11,6 +11,7 @@ Everything else goes through unchanged, chunk by chunk. Each fault happens once 
 
 import asyncio
 import fnmatch
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -225,7 +226,8 @@ class FaultProxy:
             (name, value) for name, value in request.headers.items() if name.lower() not in HOP_HEADERS
         )
         url = f"{self.target}{request.rel_url}"
-        async with self._session.request(request.method, url, data=body, headers=headers) as upstream:
+        data = io.BytesIO(body) if body else None  # aiohttp warns of large bytes
+        async with self._session.request(request.method, url, data=data, headers=headers) as upstream:
             if limit_bytes is not None and limit_bytes < 0:
                 await upstream.read()
                 return _drop(request)

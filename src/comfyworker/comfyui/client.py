@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import io
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, JsonValue
+from yarl import URL
 
 from comfyworker.errors import ComfyUIUnreachable
 from comfyworker.jobs import Graph
@@ -23,6 +27,7 @@ CHUNK_BYTES = 1 << 20
 
 _HTTP_OK = 200
 _HTTP_BAD_REQUEST = 400
+_HTTP_FORBIDDEN = 403
 _HTTP_NOT_FOUND = 404
 
 
@@ -33,6 +38,10 @@ class SubmissionRefused(Exception):
         """Keep ComfyUI's answer."""
         super().__init__("ComfyUI refused the workflow")
         self.body = body
+
+
+class NotConnected(ComfyUIUnreachable):
+    """No connection could be made: whatever was to be sent has certainly not arrived."""
 
 
 class OutcomeUnknown(ComfyUIUnreachable):
@@ -51,10 +60,25 @@ class QueueView(BaseModel):
 class ComfyUIClient:
     """Speaks HTTP to one ComfyUI. The session belongs to the caller."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, settings: ComfyUISettings) -> None:
-        """Speak to the ComfyUI at `url` (scheme, host, port, maybe a path prefix)."""
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        settings: ComfyUISettings,
+        *,
+        on_refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Speak to a ComfyUI.
+
+        Args:
+            url: Scheme, host, port, maybe a path prefix.
+            session: What carries the requests.
+            settings: The limits of a connection.
+            on_refused: Called whenever no connection could be made.
+        """
         self.url = url.rstrip("/")
         self._session = session
+        self._on_refused = on_refused
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout_s, sock_read=settings.read_timeout_s
         )
@@ -67,13 +91,15 @@ class ComfyUIClient:
         Raises:
             SubmissionRefused: ComfyUI found it invalid; nothing was queued.
             OutcomeUnknown: the connection broke before the answer came.
-            ComfyUIUnreachable: it was certainly not taken.
+            NotConnected: nothing was sent.
+            ComfyUIUnreachable: ComfyUI answered with something else; it was not taken.
         """
         body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data}
         with self._translated("POST", "/prompt", unsure=True):
             async with self._session.post(
                 f"{self.url}/prompt",
-                data=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS),
+                # As a stream: aiohttp warns of large bytes, since it would write them in one go.
+                data=io.BytesIO(orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)),
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout,
             ) as answer:
@@ -110,24 +136,32 @@ class ComfyUIClient:
 
     async def object_info(self, class_type: str | None = None) -> dict[str, Any]:
         """Return what ComfyUI says of its node classes, or of one of them (empty if there is none of that name)."""
-        return await self._get("/object_info" if class_type is None else f"/object_info/{class_type}")
+        if class_type is None:
+            return await self._get("/object_info")
+        if class_type in {"", ".", ".."}:
+            return {}
+        # The name comes from a request and must not become a way to another route.
+        return await self._get("/object_info", quote(class_type, safe=""))
 
     async def system_stats(self) -> dict[str, Any]:
         """Return versions, devices and memory."""
         return await self._get("/system_stats")
 
-    async def view(self, filename: str, subfolder: str, folder_type: str) -> AsyncIterator[bytes]:
+    async def view(self, filename: str, subfolder: str, folder_type: str) -> AsyncGenerator[bytes, None]:
         """Stream one of ComfyUI's files, chunk by chunk.
 
         Raises:
             FileNotFoundError: ComfyUI has no such file.
+            PermissionError: ComfyUI serves no file of such a name (server.py, view_image: two dots in it, for one).
             ComfyUIUnreachable: it does not answer, or the stream broke.
         """
         query = {"filename": filename, "subfolder": subfolder, "type": folder_type}
         with self._translated("GET", "/view"):
             async with self._session.get(f"{self.url}/view", params=query, timeout=self._timeout) as answer:
                 if answer.status == _HTTP_NOT_FOUND:
-                    raise FileNotFoundError(filename)
+                    raise FileNotFoundError(errno.ENOENT, "ComfyUI has no such file", filename)
+                if answer.status in {_HTTP_BAD_REQUEST, _HTTP_FORBIDDEN}:
+                    raise PermissionError(errno.EACCES, "ComfyUI serves no file of this name", filename)
                 self._check(answer, "GET", "/view")
                 async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
                     yield chunk
@@ -143,7 +177,7 @@ class ComfyUIClient:
 
     async def _upload(self, name: str, subfolder: str, data: bytes, *, overwrite: bool) -> str:
         form = aiohttp.FormData()
-        form.add_field("image", data, filename=name, content_type="application/octet-stream")
+        form.add_field("image", io.BytesIO(data), filename=name, content_type="application/octet-stream")
         fields = {"type": "input", "subfolder": subfolder, "overwrite": "true" if overwrite else "false"}
         for key, value in fields.items():
             form.add_field(key, value)
@@ -153,9 +187,12 @@ class ComfyUIClient:
                 body = _parse(await answer.read(), "POST /upload/image")
         return str(body.get("name")) if isinstance(body, dict) else name
 
-    async def _get(self, route: str) -> dict[str, Any]:
+    async def _get(self, route: str, encoded_name: str | None = None) -> dict[str, Any]:
+        url = URL(f"{self.url}{route}")
+        if encoded_name is not None:
+            url = url.joinpath(encoded_name, encoded=True)
         with self._translated("GET", route):
-            async with self._session.get(f"{self.url}{route}", timeout=self._timeout) as answer:
+            async with self._session.get(url, timeout=self._timeout) as answer:
                 self._check(answer, "GET", route)
                 body = _parse(await answer.read(), f"GET {route}")
         if not isinstance(body, dict):
@@ -181,8 +218,9 @@ class ComfyUIClient:
         place = f"{method} {route}"
         try:
             yield
-        except aiohttp.ClientConnectorError as error:
-            raise ComfyUIUnreachable(
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            self._on_refused()
+            raise NotConnected(
                 f"ComfyUI does not accept connections ({place})",
                 hint="Check that it runs and that COMFY_API_URL is right; `comfyworker doctor` tells what was found.",
             ) from error

@@ -173,8 +173,10 @@ async def _fetch(instance: ComfyUIInstance, file: OutputFile, spool: Path) -> Pa
     path = spool / uuid.uuid4().hex
     try:
         with await asyncio.to_thread(_create, path) as target:
-            async for chunk in instance.client.view(file.filename, file.subfolder, file.folder_type):
-                await asyncio.to_thread(target.write, chunk)
+            chunks = instance.client.view(file.filename, file.subfolder, file.folder_type)
+            async with contextlib.aclosing(chunks):  # or a full disk would leave the stream to the garbage collector
+                async for chunk in chunks:
+                    await asyncio.to_thread(target.write, chunk)
     except FileNotFoundError:
         path.unlink(missing_ok=True)
         # Reported together with all others that are missing.
