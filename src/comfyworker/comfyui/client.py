@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import io
-import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, JsonValue
 from yarl import URL
 
+from comfyworker.comfyui._wire import parse_json
 from comfyworker.errors import ComfyUIUnreachable
 from comfyworker.jobs import Graph
 from comfyworker.settings import ComfyUISettings
@@ -231,12 +231,7 @@ class ComfyUIClient:
 
 def _parse(content: bytes, place: str) -> Any:  # noqa: ANN401  # JSON from outside: checked by who reads it
     try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        # ComfyUI writes NaN and Infinity, which JSON does not know, when a node's bounds hold them.
-        return json.loads(content)
+        return parse_json(content)
     except ValueError as error:
         raise ComfyUIUnreachable(
             f"ComfyUI answered {place} with something that is not JSON",

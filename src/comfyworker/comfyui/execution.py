@@ -118,9 +118,10 @@ class PromptExecution:
         """Take one of the prompt's events."""
         self._heard_at = time.perf_counter()
         self._quiet_s = _QUIET_S
-        self._report(self._tracker.feed(event_type, payload))
+        progress = self._tracker.feed(event_type, payload)
         if self._tracker.is_finished:
             self._wake.set()
+        self._report(progress)
 
     def on_connection_change(self) -> None:
         """Look again: events may have been missed."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import aiohttp
-import orjson
 import structlog
 
+from comfyworker.comfyui._wire import parse_json
 from comfyworker.settings import ComfyUISettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -45,11 +45,14 @@ class EventSocket:
         self.is_open = False
         self.openings = 0
         """How often the socket has been opened; a follower that sees it change has missed events."""
+        self.on_trouble: Callable[[], None] = lambda: None
+        """Called whenever it could not be opened."""
         self._url = f"{url}/ws?clientId={self.client_id}"
         self._session = session
         self._settings = settings
         self._followers: dict[str, Follower] = {}
         self._failures = 0
+        self._ended: Exception | None = None
         self._changed = asyncio.Event()
         self._socket: aiohttp.ClientWebSocketResponse | None = None
 
@@ -62,7 +65,9 @@ class EventSocket:
         self._followers.pop(prompt_id, None)
 
     def abort(self, error: Exception) -> None:
-        """Tell every follower that its prompt is lost."""
+        """Tell every follower that its prompt is lost, and whoever comes for the socket that there is none any more."""
+        self._ended = error
+        self._changed.set()
         for follower in tuple(self._followers.values()):
             follower.on_abort(error)
 
@@ -70,10 +75,16 @@ class EventSocket:
         """Wait until the socket is open, or until it is clear that there is none to be had.
 
         In the second case whoever follows a prompt has to ask over HTTP.
+
+        Raises:
+            Exception: what `abort` was given, since nobody opens this socket any more: a job may come for it in the
+                moment between the socket's end and the news of the process's.
         """
-        while not self.is_open and self._failures < self._settings.websocket_reconnect_attempts:
+        while self._ended is None and not self.is_open and not self._is_hopeless():
             self._changed.clear()
             await self._changed.wait()
+        if self._ended is not None:
+            raise self._ended
 
     async def reopen(self) -> None:
         """Close the socket, so that it is opened anew: ComfyUI may have lost us without noticing."""
@@ -91,12 +102,16 @@ class EventSocket:
                 self._failures += 1
                 log.debug("socket.open_failed", error=type(error).__name__, failures=self._failures)
                 self._tell_changed()
+                self.on_trouble()
                 await asyncio.sleep(self._settings.websocket_reconnect_delay_s)
             else:
                 # Tried again at once, since mostly it was just cut; but never in a busy circle with a server
                 # that accepts and closes.
                 is_short = loop.time() - begun_at < _SHORT_LIFE_S
                 await asyncio.sleep(_SHORT_LIFE_S if is_short else 0)
+
+    def _is_hopeless(self) -> bool:
+        return self._failures >= self._settings.websocket_reconnect_attempts
 
     async def _listen(self) -> None:
         timeout = aiohttp.ClientWSTimeout(ws_close=1.0)
@@ -124,8 +139,8 @@ class EventSocket:
         if self._settings.websocket_trace:
             log.debug("socket.frame_received", frame=frame[:2000])
         try:
-            message = orjson.loads(frame)
-        except orjson.JSONDecodeError:
+            message = parse_json(frame)
+        except ValueError:
             log.warning("socket.frame_ignored", size_bytes=len(frame))
             return
         payload = message.get("data") if isinstance(message, dict) else None
@@ -133,8 +148,14 @@ class EventSocket:
             return
         # On a reconnect ComfyUI repeats `executing` without a prompt_id: it belongs to nobody that we can name.
         follower = self._followers.get(str(payload.get("prompt_id")))
-        if follower is not None:
+        if follower is None:
+            return
+        try:
             follower.on_event(str(message.get("type")), payload)
+        except Exception:
+            # Custom nodes send events under ComfyUI's names in shapes of their own: one such frame must not end the
+            # socket, and with it every job on this ComfyUI.
+            log.exception("socket.event_failed", event_type=str(message.get("type")))
 
     def _tell_changed(self) -> None:
         self._changed.set()
