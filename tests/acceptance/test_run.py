@@ -127,6 +127,16 @@ def test_no_comfyui_at_all(tmp_path: Path) -> None:
     assert "COMFYUI_PATH" in done.err
 
 
+def test_it_offers_to_make_a_comfyui(tmp_path: Path) -> None:
+    """A person at a terminal who has no ComfyUI is asked; who says no gets the ways to have one."""
+    (tmp_path / "workflow.json").write_text(json.dumps(workflows.colour((1, 2, 3))), encoding="utf-8")
+    code, screen = call_on_terminal("run", "workflow.json", environ=environment(), cwd=tmp_path, typed=b"n\n")
+    assert code == 1
+    assert "There is no ComfyUI here. Make one in workspace/ComfyUI?" in screen
+    assert "comfyworker comfyui install" in screen
+    assert not (tmp_path / "workspace").exists()
+
+
 def test_bad_settings_are_all_named(tmp_path: Path) -> None:
     """Every setting that does not fit is named at once, before anything is started."""
     environ = environment(COMFYUI_PORT="eighty", JOB_TIMEOUT_S="-1")

@@ -61,14 +61,15 @@ async def stop(process: asyncio.subprocess.Process, number: signal.Signals) -> D
     return Done(process.returncode or 0, out.decode(), err.decode())
 
 
-def call_on_terminal(*args: str, environ: Mapping[str, str], cwd: Path) -> tuple[int, str]:
-    """Run the command on a terminal; return its exit code and all that it wrote there."""
+def call_on_terminal(*args: str, environ: Mapping[str, str], cwd: Path, typed: bytes = b"") -> tuple[int, str]:
+    """Run the command on a terminal where `typed` is typed ahead; return its exit code and all that it wrote there."""
     near, far = pty.openpty()
     try:
         process = subprocess.Popen(
             [*COMMAND, *args], env={**environ, "TERM": "xterm-256color"}, cwd=cwd, stdin=far, stdout=far, stderr=far
         )
         os.close(far)
+        os.write(near, typed)
         chunks = []
         while True:
             try:

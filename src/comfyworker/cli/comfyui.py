@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,10 @@ from comfyworker.cli.install_progress import InstallProgress
 from comfyworker.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, print_error
 from comfyworker.comfyui.installing import InstallOutcome, InstallRequest, install_comfyui
 from comfyworker.comfyui.installing.request import DEFAULT_PATH, DEFAULT_REF
+from comfyworker.comfyui.locate import locate_comfyui
 from comfyworker.errors import WorkerError
 from comfyworker.jobs import JobError
+from comfyworker.settings import ComfyUISettings
 
 app = typer.Typer(help="The ComfyUI on this machine.", no_args_is_help=True)
 
@@ -53,11 +56,25 @@ def install(  # noqa: PLR0913 # one parameter for each option
 
     The versions of its requirements are pinned. Interrupted, the same command goes on where it stopped.
     """
-    console = Console(stderr=True, highlight=False)
-    request = InstallRequest(
-        path=path.expanduser().absolute(), source=source, ref=ref, cpu=cpu,
-        python=Path(python).expanduser() if python else None, force=force, check=check,
+    _install_and_tell(
+        InstallRequest(
+            path=path.expanduser().absolute(), source=source, ref=ref, cpu=cpu,
+            python=Path(python).expanduser() if python else None, force=force, check=check,
+        )
     )  # fmt: skip
+
+
+def offer_install(settings: ComfyUISettings) -> None:
+    """Ask the person at the terminal whether to make a ComfyUI, if there is none at all; ask no program."""
+    if locate_comfyui(settings, cwd=Path.cwd()).origin != "none" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    question = f"There is no ComfyUI here. Make one in {DEFAULT_PATH}? It takes some minutes and 2 GB or more"
+    if typer.confirm(question, err=True):
+        _install_and_tell(InstallRequest(path=DEFAULT_PATH.absolute()))
+
+
+def _install_and_tell(request: InstallRequest) -> None:
+    console = Console(stderr=True, highlight=False)
     try:
         outcome = asyncio.run(_install(request, console))
     except WorkerError as error:

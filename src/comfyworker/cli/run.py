@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
+from comfyworker.cli.comfyui import offer_install
 from comfyworker.cli.progress import ProgressView
 from comfyworker.cli.running import EXIT_FAILED, EXIT_USAGE, prepare, print_error, run_to_end
 from comfyworker.delivery.folder import FolderDelivery
@@ -53,8 +54,9 @@ def run(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Run a workflow here and save what it makes.
 
-    Starts ComfyUI if none is running, shows progress on stderr, and prints where the artifacts are and how long each
-    stage took. Exit code 0 when the job succeeded, 1 when it failed, 2 when the command was wrong, 130 after Ctrl-C.
+    Starts ComfyUI if none is running (and offers to make one if there is none), shows progress on stderr, and prints
+    where the artifacts are and how long each stage took. Exit code 0 when the job succeeded, 1 when it failed, 2 when
+    the command was wrong, 130 after Ctrl-C.
 
     Examples: `comfyworker run examples/poster.json`
 
@@ -65,6 +67,8 @@ def run(  # noqa: PLR0913  # each is an option of the command
     settings = prepare(quiet_level=None if verbose else "error")
     try:
         request = _request(workflow, image or [], set_ or [], timeout)
+        if not as_json:
+            offer_install(settings.comfyui)
     except WorkerError as error:
         _finish_with(JobResult.refused("", error), as_json=as_json, exit_code=EXIT_USAGE)
     result = run_to_end(lambda: _run(request, settings, output, is_quiet=as_json or verbose))
