@@ -22,6 +22,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _KILL_ROUNDS = 100
 _ROUND_S = 0.02
+_CANNOT_START = 127  # as shells say it
 
 
 def _prctl(option: int, argument: int) -> None:
@@ -77,9 +78,21 @@ def _kill_descendants() -> None:
         time.sleep(_ROUND_S)
 
 
+def _reap_orphans(child: subprocess.Popen[bytes]) -> None:
+    """Let go of ended processes whose own parents have ended; a subreaper who does not, gathers zombies."""
+    with contextlib.suppress(ChildProcessError):
+        while sys.platform == "linux":
+            # Only looked at: the child's own status belongs to `child.poll`.
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None or ended.si_pid == child.pid:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+
 def _wait_for_end(child: subprocess.Popen[bytes], wakeup: socket.socket, stops: list[int]) -> bool:
     """Wait until the child ends or somebody asks for its end; return whether it ended by itself."""
     while True:
+        _reap_orphans(child)
         if child.poll() is not None:
             return True
         if stops:
@@ -111,7 +124,11 @@ def main(grace_s: float, command: list[str]) -> int:
         signal.signal(number, lambda received, _frame: stops.append(received))
     signal.signal(signal.SIGCHLD, lambda _received, _frame: None)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_prepare_child)  # noqa: PLW1509  # no threads here
+    try:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=_prepare_child)  # noqa: PLW1509  # no threads here
+    except OSError as error:
+        print(f"{command[0]} cannot be started: {error.strerror}", flush=True)
+        return _CANNOT_START
     if not _wait_for_end(child, wakeup, stops):
         _stop(child, grace_s)
     _kill_descendants()
