@@ -149,6 +149,15 @@ def has_torch(python: Path) -> bool:
     return done.returncode == 0
 
 
+def has_cpu_torch(python: Path) -> bool:
+    """Tell whether the torch of `python` is known to be a build that can use no GPU; read as text, never imported."""
+    for module in (python.parent.parent / "lib").glob("python*/site-packages/torch/version.py"):
+        text = module.read_text(encoding="utf-8", errors="replace")
+        backends = re.findall(r"^(?:cuda|hip|xpu)\b[^=\n]*= *(\S+)", text, re.MULTILINE)
+        return bool(backends) and set(backends) == {"None"}
+    return False
+
+
 def read_version(path: Path) -> str | None:
     """Return the version of the ComfyUI in `path`, read as text from its files or from git; None if neither tells."""
     return _version_from_module(path) or _version_from_project(path) or _version_from_git(path)

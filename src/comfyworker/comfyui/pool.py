@@ -16,7 +16,7 @@ import structlog
 
 from comfyworker.comfyui.gpus import has_amd_gpu, list_nvidia_gpus
 from comfyworker.comfyui.instance import ComfyUIInstance
-from comfyworker.comfyui.locate import Installation, require_comfyui
+from comfyworker.comfyui.locate import Installation, has_cpu_torch, require_comfyui
 from comfyworker.comfyui.supervisor import StartOptions, attend, supervise
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
 from comfyworker.settings import ComfyUISettings, ShutdownSettings, process_environment
@@ -120,7 +120,9 @@ class ComfyUIPool:
         self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, installation: Installation
     ) -> None:
         gpus = await visible_gpus()
-        use_cpu = not (gpus or has_amd_gpu() or sys.platform == "darwin")
+        has_gpu = bool(gpus) or has_amd_gpu() or sys.platform == "darwin"
+        # Without --cpu, ComfyUI dies on a torch that was built for CPU, whatever the machine has.
+        use_cpu = not has_gpu or await asyncio.to_thread(has_cpu_torch, installation.python)
         count = max(len(gpus), 1) if self._settings.instances == "auto" else self._settings.instances
         self.instances = tuple(self._instance(index, session) for index in range(count))
         for index, instance in enumerate(self.instances):

@@ -13,6 +13,7 @@ from comfyworker.comfyui.locate import (
     Location,
     find_comfyui,
     find_python,
+    has_cpu_torch,
     has_torch,
     locate_comfyui,
     read_version,
@@ -188,3 +189,21 @@ def test_the_version_is_read_as_text(tmp_path: Path, files: dict[str, str], vers
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert read_version(tmp_path) == version
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n", True),
+        ("__version__ = '2.13.0'\ncuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", False),
+        ("__version__ = '2.13.0'\ncuda: Optional[str] = None\nhip: Optional[str] = '7.0'\n", False),
+        ("__version__ = '3.0'\n", False),
+    ],
+    ids=["cpu", "cuda", "rocm", "unknown"],
+)
+def test_a_torch_for_cpu_is_known_by_its_version_file(tmp_path: Path, version: str, expected: bool) -> None:
+    """Its text says which GPUs it was built for; where it does not say, it is not called a torch for CPU."""
+    module = tmp_path / "lib/python3.11/site-packages/torch/version.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(version, encoding="utf-8")
+    assert has_cpu_torch(tmp_path / "bin/python") is expected
