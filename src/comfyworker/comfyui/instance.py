@@ -27,6 +27,9 @@ from comfyworker.workflow.rejection import problems_from_comfyui
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
+_RETRY_S = 1.0
+
+
 class CrashedBeforeBegin(ComfyUICrashed):
     """ComfyUI ended while the job still waited in its queue: running it again is not a second time."""
 
@@ -54,6 +57,7 @@ class ComfyUIInstance:
         self._classes: NodeClasses | None = None
         self._classes_lock = asyncio.Lock()
         self._is_ready = False
+        self._doubted = asyncio.Event()
 
     @property
     def is_ready(self) -> bool:
@@ -84,10 +88,28 @@ class ComfyUIInstance:
 
     def attach(self, url: str) -> None:
         """Speak to the ComfyUI at `url` from now on; what was known of an earlier one is forgotten."""
-        self._client = ComfyUIClient(url, self._session, self.settings)
+        self._client = ComfyUIClient(url, self._session, self.settings, on_refused=self._refuse)
         self._socket = EventSocket(self._client.url, self._session, self.settings)
+        self._socket.on_trouble = self._doubted.set
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was known of ComfyUI: the one that answers from now on was started anew."""
         self._classes = None
         self.models = frozenset()
+
+    def _refuse(self) -> None:
+        # No other job may be sent there before somebody has looked: one that is down has no jobs, and would be chosen
+        # as the least loaded every time.
+        if self._is_ready:
+            self._is_ready = False
+            self.on_change()
+        self._doubted.set()
+
+    async def wait_doubted(self) -> None:
+        """Wait until there is reason to doubt that ComfyUI still answers; each doubt is told once."""
+        await self._doubted.wait()
+        self._doubted.clear()
 
     async def wait_answer(self, *, within_s: float) -> None:
         """Wait until ComfyUI answers.
@@ -136,19 +158,26 @@ class ComfyUIInstance:
     async def node_classes(self) -> NodeClasses:
         """Return its node classes, asked once per start of ComfyUI and kept."""
         async with self._classes_lock:
-            if self._classes is None:
-                begun_at = time.perf_counter()
-                self._object_info = await self.client.object_info()
-                self._classes = NodeClasses(self._object_info)
-                log.debug("comfyui.classes_read", instance=self.name, duration_s=time.perf_counter() - begun_at)
-            return self._classes
+            return await self._read_classes()
 
     async def refresh_classes(self, class_types: frozenset[str]) -> NodeClasses:
         """Ask again for some classes, whose lists of files may have grown since."""
-        await self.node_classes()
-        for class_type in sorted(class_types):
-            self._object_info = {**self._object_info, **await self.client.object_info(class_type)}
-        self._classes = NodeClasses(self._object_info)
+        async with self._classes_lock:  # or two jobs would each forget what the other has asked
+            await self._read_classes()
+            fresh: dict[str, Any] = {}
+            for class_type in sorted(class_types):
+                fresh |= await self.client.object_info(class_type)
+            self._object_info = {**self._object_info, **fresh}
+            self._classes = NodeClasses(self._object_info)
+            return self._classes
+
+    async def _read_classes(self) -> NodeClasses:
+        while self._classes is None:
+            begun_at, client = time.perf_counter(), self.client
+            object_info = await client.object_info()
+            if client is self._client:  # else it was the answer of one that has been replaced meanwhile
+                self._object_info, self._classes = object_info, NodeClasses(object_info)
+                log.debug("comfyui.classes_read", instance=self.name, duration_s=time.perf_counter() - begun_at)
         return self._classes
 
     async def execute(
@@ -176,7 +205,8 @@ class ComfyUIInstance:
             NodeExecutionError: a node raised.
             CrashedBeforeBegin: ComfyUI ended before it began with this workflow.
             ComfyUICrashed: ComfyUI ended while it was at it.
-            ComfyUIUnreachable: ComfyUI does not answer.
+            NotConnected: it could not be submitted; nothing has arrived, and no job is sent here before a look.
+            ComfyUIUnreachable: ComfyUI does not answer any more.
         """
         classes = await self.node_classes()
         execution = PromptExecution(
@@ -203,16 +233,54 @@ class ComfyUIInstance:
 
 @contextlib.asynccontextmanager
 async def keep_connected(instance: ComfyUIInstance) -> AsyncIterator[None]:
-    """Keep the instance's WebSocket open and its node classes known, and let it take jobs meanwhile."""
+    """Keep the instance's WebSocket open and its node classes known, and let it take jobs while it answers."""
     async with asyncio.TaskGroup() as group:
-        socket_task = group.create_task(instance.socket.run(), name=f"socket of {instance.name}")
-        classes_task = group.create_task(_read_ahead(instance), name=f"classes of {instance.name}")
+        tasks = (
+            group.create_task(instance.socket.run(), name=f"socket of {instance.name}"),
+            group.create_task(_read_ahead(instance), name=f"classes of {instance.name}"),
+            group.create_task(_settle_doubts(instance), name=f"doubts about {instance.name}"),
+        )
         instance.set_ready()
         try:
             yield
         finally:
-            socket_task.cancel()
-            classes_task.cancel()
+            instance.set_gone(None)
+            for task in tasks:
+                task.cancel()
+
+
+async def _settle_doubts(instance: ComfyUIInstance) -> None:
+    """Look whether ComfyUI answers whenever somebody could not reach it; one that does not takes no jobs."""
+    while True:
+        await instance.wait_doubted()
+        if not await _answers(instance):
+            log.warning("comfyui.lost", instance=instance.name)
+            instance.set_gone(None)
+            await wait_back(instance)
+            log.info("comfyui.found_again", instance=instance.name)
+            instance.forget()
+        instance.set_ready()
+
+
+async def wait_back(instance: ComfyUIInstance) -> None:
+    """Wait until ComfyUI answers; after COMFY_API_AVAILABLE_TIMEOUT_S, waiting jobs are told that it does not."""
+    while True:
+        try:
+            await instance.wait_answer(within_s=instance.settings.available_timeout_s)
+        except ComfyUIUnreachable as error:
+            instance.set_gone(error)
+            log.warning("comfyui.unreachable", instance=instance.name, error=error.message)
+            await asyncio.sleep(_RETRY_S)  # nothing tells when a server begins to listen
+        else:
+            return
+
+
+async def _answers(instance: ComfyUIInstance) -> bool:
+    try:
+        await instance.client.system_stats()
+    except ComfyUIUnreachable:
+        return False
+    return True
 
 
 async def _read_ahead(instance: ComfyUIInstance) -> None:

@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from comfyworker.comfyui.folders import Folders
-from comfyworker.comfyui.instance import ComfyUIInstance, keep_connected
+from comfyworker.comfyui.instance import ComfyUIInstance, keep_connected, wait_back
 from comfyworker.comfyui.launching import plan_launch
 from comfyworker.comfyui.locate import Installation
 from comfyworker.comfyui.process import ComfyUIProcess
@@ -23,7 +23,6 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 _FIRST_DELAY_S = 1.0
 _HEALTHY_AFTER_S = 60.0
 _TOLERATED_CRASHES = 3  # starts in a row that may fail before waiting jobs are told
-_RETRY_REMOTE_S = 1.0
 
 
 class StartOptions(BaseModel):
@@ -66,9 +65,15 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
             is_hopeless = not has_been_ready or crashes >= _TOLERATED_CRASHES
             instance.set_gone(error if is_hopeless else None)
             instance.socket.abort(error)
-            delay_s = min(_FIRST_DELAY_S * 2 ** (crashes - 1), instance.settings.restart_max_delay_s)
+            delay_s = restart_delay_s(crashes, instance.settings.restart_max_delay_s)
             log.error("comfyui.crashed", instance=instance.name, ended=process.describe_end(), restart_in_s=delay_s)
             await asyncio.sleep(delay_s)
+
+
+def restart_delay_s(crashes: int, longest_s: float) -> float:
+    """Return the pause before a ComfyUI is started again that has died `crashes` times in a row."""
+    doublings = min(crashes - 1, 30)  # a crash loop of hours would leave the range of a float
+    return min(_FIRST_DELAY_S * 2.0**doublings, longest_s)
 
 
 async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess) -> ComfyUIUnavailable | None:
@@ -105,18 +110,11 @@ async def _answers(instance: ComfyUIInstance) -> ComfyUIUnreachable | None:
 async def attend(instance: ComfyUIInstance, url: str) -> None:
     """Use a ComfyUI that runs already, until cancelled; while it does not answer, waiting jobs are told so."""
     instance.attach(url)
-    while True:
-        try:
-            await instance.wait_answer(within_s=instance.settings.available_timeout_s)
-        except ComfyUIUnreachable as error:
-            instance.set_gone(error)
-            log.warning("comfyui.unreachable", instance=instance.name, error=error.message)
-            await asyncio.sleep(_RETRY_REMOTE_S)
-            continue
-        instance.folders = await shared_folders(instance, instance.settings)
-        log.info("comfyui.ready", instance=instance.name, shares_disk=instance.folders is not None)
-        async with keep_connected(instance):
-            await asyncio.Event().wait()
+    await wait_back(instance)
+    instance.folders = await shared_folders(instance, instance.settings)
+    log.info("comfyui.ready", instance=instance.name, shares_disk=instance.folders is not None)
+    async with keep_connected(instance):
+        await asyncio.Event().wait()
 
 
 async def shared_folders(instance: ComfyUIInstance, settings: ComfyUISettings) -> Folders | None:

@@ -65,7 +65,7 @@ async def read_ids(path: Path) -> dict[str, int]:
 
 def open_descriptors() -> int:
     """Return how many descriptors this process has."""
-    return psutil.Process().num_fds()
+    return int(psutil.Process().num_fds())
 
 
 def family(*, holds_log: bool = False) -> str:
