@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import stamina
 import structlog
 
 from comfyworker.settings import list_settings
@@ -45,9 +44,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_state() -> Iterator[None]:
-    """Reset structlog, and let stamina retry without waiting."""
-    with stamina.set_testing(True, attempts=3, cap=True):
-        yield
+    """Reset structlog."""
+    yield
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from comfyworker.jobs import Graph
-from comfyworker.workflow import Override
+from comfyworker.workflow import Override, is_link
 
 CLASSES = ("KSampler", "LoadImage", "SaveImage", "CLIPTextEncode", "CheckpointLoaderSimple", "VAEDecode", "NoSuchClass")
 FIELDS = ("text", "seed", "steps", "model", "image", "images", "ckpt_name", "settings", "list")
@@ -37,7 +37,9 @@ def links(sources: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[li
 def workflows(draw: st.DrawFn) -> Graph:
     """Make API-format workflows of the right shape; their links lead to nodes that are there, their values anywhere."""
     ids = draw(st.lists(node_ids(), min_size=1, max_size=5, unique=True))
-    inputs = st.dictionaries(st.sampled_from(FIELDS), links(st.sampled_from(ids)) | json_values(), max_size=4)
+    # A value of the shape [text, number] is a link to ComfyUI, true and false included.
+    values = json_values().filter(lambda value: not is_link(value))
+    inputs = st.dictionaries(st.sampled_from(FIELDS), links(st.sampled_from(ids)) | values, max_size=4)
     graph: Graph = {}
     for node_id in ids:
         graph[node_id] = {"class_type": draw(st.sampled_from(CLASSES)), "inputs": draw(inputs)}

@@ -16,7 +16,7 @@ from comfyworker.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, print_error
 from comfyworker.comfyui.installing import InstallOutcome, InstallRequest, install_comfyui
 from comfyworker.comfyui.installing.request import DEFAULT_PATH, DEFAULT_REF
 from comfyworker.comfyui.locate import locate_comfyui
-from comfyworker.errors import WorkerError
+from comfyworker.errors import ComfyUINotFound, WorkerError
 from comfyworker.jobs import JobError
 from comfyworker.settings import ComfyUISettings
 
@@ -66,11 +66,18 @@ def install(  # noqa: PLR0913 # one parameter for each option
 
 def offer_install(settings: ComfyUISettings) -> None:
     """Ask the person at the terminal whether to make a ComfyUI, if there is none at all; ask no program."""
-    if locate_comfyui(settings, cwd=Path.cwd()).origin != "none" or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()) or not _is_missing(settings):
         return
     question = f"There is no ComfyUI here. Make one in {DEFAULT_PATH}? It takes some minutes and 2 GB or more"
     if typer.confirm(question, err=True):
         _install_and_tell(InstallRequest(path=DEFAULT_PATH.absolute()))
+
+
+def _is_missing(settings: ComfyUISettings) -> bool:
+    try:
+        return locate_comfyui(settings, cwd=Path.cwd()).origin == "none"
+    except ComfyUINotFound:
+        return False  # one was named, wrongly: whoever runs the workflow will hear of that
 
 
 def _install_and_tell(request: InstallRequest) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from pydantic import JsonValue
+from rich.console import Console
 
 from comfyworker.cli.running import EXIT_FAILED, EXIT_USAGE, fail, prepare, run_to_end
 from comfyworker.delivery.json_stream import iter_json
@@ -46,6 +47,8 @@ def handle(
 
 def _read(file: str) -> bytes:
     """Return the request's bytes; a file that cannot be read ends the command."""
+    if file == "-" and sys.stdin.isatty():
+        Console(stderr=True).print("Reading one request from the terminal; Ctrl-D ends it.", style="dim")
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:

@@ -67,6 +67,7 @@ def run(  # noqa: PLR0913  # each is an option of the command
     settings = prepare(quiet_level=None if verbose else "error")
     try:
         request = _request(workflow, image or [], set_ or [], timeout)
+        _make_folder(output)
         if not as_json:
             offer_install(settings.comfyui)
     except WorkerError as error:
@@ -91,8 +92,12 @@ async def _run(request: JobRequest, settings: Settings, output: Path, *, is_quie
 
 
 def _request(workflow: Path, images: list[str], assignments: list[str], timeout_s: float | None) -> JobRequest:
-    graph = read_workflow(parse_json(_read(workflow)), path="workflow", check_links=False)
-    graph = apply_overrides(graph, [parse_assignment(text) for text in assignments])
+    hint = "It must hold a workflow in API format; ComfyUI's menu has 'Export (API)'."
+    graph = read_workflow(
+        parse_json(_read(workflow), name=str(workflow), hint=hint), path="workflow", check_links=False
+    )
+    overrides = [parse_assignment(text) for text in assignments]
+    graph = apply_overrides(graph, overrides, labels=[f"--set {text}" for text in assignments])
     files = tuple(_input_file(text) for text in images)
     return JobRequest(id=uuid.uuid4().hex, workflow=graph, files=files, timeout_s=timeout_s)
 
@@ -110,6 +115,15 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         reason = (error.strerror or "it cannot be read").lower()
         raise InvalidRequest(f"{path}: {reason}", hint="Check the name; paths are relative to this folder.") from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder now: nobody wants to hear after a long job that it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or "it cannot be made").lower()
+        raise InvalidRequest(f"--output {folder}: {reason}", hint="Choose a folder that can be written.") from error
 
 
 def _finish_with(result: JobResult, *, as_json: bool, exit_code: int) -> None:

@@ -81,6 +81,7 @@ def fail(error: JobError, *, code: int = EXIT_FAILED) -> NoReturn:
 def print_error(error: JobError) -> None:
     """Print an error for a person on stderr: every problem on a line of its own, then what to do."""
     console = Console(stderr=True, highlight=False)
+    console.soft_wrap = not console.is_terminal  # whoever searches or copies from a file wants whole lines
     problems = [str(problem.get("message", "")) for problem in error.problems]
     console.print(Text.assemble(("error ", "bold red"), (f"[{error.code}] ", "red")), end="")
     if len(problems) > 1:

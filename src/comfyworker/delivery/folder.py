@@ -60,7 +60,8 @@ class FolderDelivery:
                     hint="Free space there, or choose another folder.",
                 ) from error
             raise DeliveryFailed(
-                f"{artifact.name} could not be saved: {error.strerror}", hint="Choose a folder that can be written."
+                f"{artifact.name} could not be saved in {self._folder.name}: {error.strerror}",
+                hint="Choose a folder that can be written.",
             ) from error
         return artifact.model_copy(update={"path": target})
 

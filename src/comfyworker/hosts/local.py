@@ -17,6 +17,8 @@ from comfyworker.jobs import JobResult
 from comfyworker.pipeline import Pipeline
 from comfyworker.settings import Settings
 
+_SHAPE = 'It must be one object: {"input": {"workflow": {…}}}.'
+
 
 @contextlib.asynccontextmanager
 async def open_pipeline(settings: Settings, *, cwd: Path | None = None) -> AsyncIterator[Pipeline]:
@@ -49,17 +51,17 @@ async def answer(content: bytes, dialect: Dialect, settings: Settings) -> tuple[
     return dialect.render(result), result.error is None
 
 
-def parse_json(content: bytes) -> object:
-    """Return what the text says.
+def parse_json(content: bytes, *, name: str = "the request", hint: str = _SHAPE) -> object:
+    """Return what JSON text says; `name` is what messages call it, `hint` what it should have been.
 
     Raises:
         InvalidRequest: it is not JSON; the message says where that shows.
     """
+    if not content.strip():
+        raise InvalidRequest(f"{name} is empty", hint=hint)
     try:
         parsed: object = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"the request is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
-            hint='It must be one object: {"input": {"workflow": {…}}}.',
-        ) from error
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidRequest(f"{name} is not JSON: {error.msg} at {place}", hint=hint) from error
     return parsed

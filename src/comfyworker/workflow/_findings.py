@@ -111,7 +111,7 @@ class Findings:
             what += f"; there {'is' if len(choices) == 1 else 'are'} {_count(len(choices))}: "
             what += listing(near.listed, len(choices))
         else:
-            what += "; there are no choices at all"
+            what += "; ComfyUI has no such files yet" if missing_model else "; there is nothing to choose from"
         return self.at_input(
             node_id, spec.name, "missing_model" if missing_model else "value_not_in_list", what, near=near
         )

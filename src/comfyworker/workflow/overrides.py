@@ -69,7 +69,13 @@ def parse_assignment(text: str) -> Override:
     return Override(title=node, field=match["field"].strip(), value=value)
 
 
-def apply_overrides(graph: Graph, overrides: Sequence[Override], classes: NodeClasses | None = None) -> Graph:
+def apply_overrides(
+    graph: Graph,
+    overrides: Sequence[Override],
+    classes: NodeClasses | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+) -> Graph:
     """Return a copy of `graph` with each override written into its node's inputs.
 
     A node is named by id or by title (`_meta.title`). A link in the field is replaced by the value, and objects on the
@@ -80,6 +86,7 @@ def apply_overrides(graph: Graph, overrides: Sequence[Override], classes: NodeCl
         overrides: What to write, in this order.
         classes: What ComfyUI has. With it, an input that neither the node nor its class has is a problem; without it,
             such an input is added, for the node may leave out what its class can do without.
+        labels: What each override is called in messages; None calls it by its place, as `overrides[2].field`.
 
     Raises:
         InvalidWorkflow: with *all* overrides that name no node, several nodes, or no such input;
@@ -94,17 +101,17 @@ def apply_overrides(graph: Graph, overrides: Sequence[Override], classes: NodeCl
             _check_input(changed[node_id], keys, classes)
             changed[node_id] = _write(changed[node_id], keys, override.value)
         except _Unfit as error:
-            problems.append(_problem(index, override, error))
+            place = labels[index] if labels else f"overrides[{index}].{error.part}"
+            problems.append(_problem(place, override, error))
     if problems:
-        hint = "Name a node and a field that the workflow has; `problems` lists the nearest names."
+        hint = "Name a node, by id or title, and an input that the workflow has."
         raise InvalidWorkflow(summary(problems), hint=hint, problems=problems)
     return changed
 
 
-def _problem(index: int, override: Override, error: _Unfit) -> Problem:
-    path = f"overrides[{index}].{error.part}"
+def _problem(place: str, override: Override, error: _Unfit) -> Problem:
     near = error.near
-    what = f"{path}: {error.what}"
+    what = f"{place}: {error.what}"
     if near.suggestion:
         what += f"; did you mean {quote(near.suggestion)}?"
     elif near.listed:
@@ -112,7 +119,7 @@ def _problem(index: int, override: Override, error: _Unfit) -> Problem:
     return Problem(
         message=what,
         code=error.code,
-        path=path,
+        path=place,
         node_id=override.node_id,
         received=received(getattr(override, error.part)),
         choices=near.listed,

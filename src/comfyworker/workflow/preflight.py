@@ -69,7 +69,7 @@ def _raise(problems: Sequence[Problem]) -> NoReturn:
     if codes == {"missing_asset"}:
         hint = "Send these files with the request, under the names that the workflow uses."
         raise MissingAsset(message, hint=hint, problems=problems)
-    raise InvalidWorkflow(message, hint="Correct the workflow; `problems` lists every place.", problems=problems)
+    raise InvalidWorkflow(message, hint="Correct each of these places in the workflow.", problems=problems)
 
 
 def _outputs(graph: Graph, classes: NodeClasses) -> list[str]:

@@ -202,12 +202,13 @@ async def test_a_node_that_raises(comfyui: RealComfyUI) -> None:
 async def test_an_output_that_is_announced_but_not_there(comfyui: RealComfyUI) -> None:
     """A file that a node reports and did not write fails the job by name; it never succeeds without."""
     report = {"images": [{"filename": "there.png", "content": "x"}, {"filename": "missing.png"}]}
+    before = files_in(comfyui.output_dir)
     async with pipeline_on(comfyui) as pipeline:
         result = await pipeline.run(request(workflows.outputs(report)))
     assert result.error is not None
     assert result.error.code == "delivery_failed"
     assert "missing.png" in result.error.message
-    assert files_in(comfyui.output_dir) == []
+    assert files_in(comfyui.output_dir) == before
 
 
 async def test_a_blocked_branch_is_a_warning(comfyui: RealComfyUI) -> None:

@@ -59,24 +59,25 @@ async def test_a_job_is_in_comfyuis_queue_while_another_executes(comfyui: RealCo
 
 async def test_canceled_while_being_delivered(comfyui: RealComfyUI) -> None:
     """A job canceled in its delivery leaves no output behind."""
-    held = HeldDelivery()
+    held, before = HeldDelivery(), files_in(comfyui.output_dir)
     async with pipeline_on(comfyui) as pipeline:
         job = asyncio.ensure_future(pipeline.run(request(workflows.colour((1, 2, 3))), delivery=held))
         await held.begun.wait()
-        assert len(files_in(comfyui.output_dir)) == 1
+        assert len(files_in(comfyui.output_dir)) == len(before) + 1
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
-        assert files_in(comfyui.output_dir) == []
+        assert files_in(comfyui.output_dir) == before
 
 
 async def test_over_its_deadline_while_being_delivered(comfyui: RealComfyUI) -> None:
     """The deadline holds for the delivery too."""
+    before = files_in(comfyui.output_dir)
     async with pipeline_on(comfyui) as pipeline:
         result = await pipeline.run(request(workflows.colour((1, 2, 3)), timeout_s=1.0), delivery=HeldDelivery())
     assert result.error is not None
     assert (result.error.code, result.error.details["stage"]) == ("job_timeout", "deliver")
-    assert files_in(comfyui.output_dir) == []
+    assert files_in(comfyui.output_dir) == before
 
 
 async def test_canceled_while_being_collected(comfyui: RealComfyUI, proxy: FaultProxy) -> None:

@@ -107,7 +107,7 @@ def test_missing_model_where_there_are_none(object_info: dict[str, Any], graph: 
     assert messages(graph, NodeClasses(bare)) == [
         (
             "node 1 (CheckpointLoaderSimple), input ckpt_name: 'dreamshaper_8.safetensors' is not there; "
-            "there are no choices at all"
+            "ComfyUI has no such files yet"
         )
     ]
 
