@@ -80,11 +80,12 @@ class PromptExecution:
         self._failures = 0
         self._is_sent = False
         self._is_known = False
+        self._was_running = False
 
     @property
     def has_begun(self) -> bool:
         """Whether ComfyUI began with the prompt, so that running it again would be a second time."""
-        return self._tracker.started_at is not None
+        return self._tracker.started_at is not None or self._was_running
 
     async def run(self, graph: Graph, extra_data: Mapping[str, JsonValue], *, withdraw_within_s: float) -> Execution:
         """Submit `graph`, wait for its end, and return what came of it.
@@ -97,6 +98,7 @@ class PromptExecution:
             NodeExecutionError: a node raised; OutOfMemory when that was the reason.
             JobCanceled: somebody else interrupted it in ComfyUI.
             ComfyUICrashed: ComfyUI ended or forgot the prompt.
+            NotConnected: ComfyUI accepts no connection; nothing was submitted.
             ComfyUIUnreachable: ComfyUI does not answer any more.
         """
         # Listen before POST /prompt: a fully cached graph can finish before its answer is read.
@@ -170,6 +172,7 @@ class PromptExecution:
 
     async def _is_anywhere(self) -> bool:
         queue = await self._client.queue()
+        self._was_running = self._was_running or self._prompt_id in queue.running
         if self._prompt_id in queue.running | queue.pending:
             return True
         return await self._client.history(self._prompt_id) is not None
@@ -211,7 +214,8 @@ class PromptExecution:
             self._failures += 1
             log.info("execution.look_failed", failures=self._failures, error=error.message)
             if self._failures >= self._settings.websocket_reconnect_attempts:
-                raise
+                # Not the same error again: NotConnected would say that nothing was submitted.
+                raise ComfyUIUnreachable(error.message, hint=error.hint, details=error.details) from error
             return
         self._failures = 0
         if not is_there and not self._tracker.is_finished and self._abort is None:
@@ -232,6 +236,7 @@ class PromptExecution:
             return True
         queue = await self._client.queue()
         if self._prompt_id in queue.running:
+            self._was_running = True
             if self._tracker.started_at is None and self._socket.is_open:
                 log.info("execution.socket_deaf")
                 await self._socket.reopen()
@@ -248,18 +253,31 @@ class PromptExecution:
 
     async def _withdraw(self) -> None:
         looks = 1 if self._is_known else _UNSURE_LOOKS
-        while looks > 0 and self._abort is None:
-            await self._client.delete_pending(self._prompt_id)
-            queue = await self._client.queue()
-            if self._prompt_id in queue.running:
-                await self._client.interrupt(self._prompt_id)
-            elif self._prompt_id not in queue.pending:
-                looks -= 1
-                if looks == 0:
-                    break
+        failures = 0
+        while self._abort is None:
+            try:
+                is_there = await self._try_to_withdraw()
+            except ComfyUIUnreachable:
+                failures += 1  # in a row: one that does not answer for a moment would else run on for nobody
+                if failures >= self._settings.websocket_reconnect_attempts:
+                    raise
+                await asyncio.sleep(_POLL_S)
+                continue
+            failures = 0
+            looks -= not is_there
+            if looks == 0:
+                break
             # Its `executing{node: null}` would tell, but not over a socket that may be down.
             await asyncio.sleep(_WITHDRAW_POLL_S)
         log.info("execution.withdrawn")
+
+    async def _try_to_withdraw(self) -> bool:
+        """Return whether the prompt was still to be seen."""
+        await self._client.delete_pending(self._prompt_id)
+        queue = await self._client.queue()
+        if self._prompt_id in queue.running:
+            await self._client.interrupt(self._prompt_id)
+        return self._prompt_id in queue.running | queue.pending
 
     def _evaluate(self, submitted_at: float) -> Execution:
         tracker = self._tracker
