@@ -47,19 +47,17 @@ def plan_launch(
     base_dir = installation.base_dir
     for name in _NEEDED:
         (base_dir / name).mkdir(parents=True, exist_ok=True)
-    args = (*_base_args(installation), *output_args(base_dir, slot), *settings.args)
+    args = (*_base_args(installation), *settings.args)
+    # Of a flag that is there twice ComfyUI takes the last: what keeps ComfyUIs apart comes behind COMFYUI_ARGS.
+    args = (*args, *output_args(folders_from_args(base_dir, args), slot))
     folders = folders_from_args(base_dir, args)
     for folder in (folders.output, folders.input):
         folder.mkdir(parents=True, exist_ok=True)
-    own = ["--listen", "127.0.0.1"] if "--listen" not in settings.args else []
+    own = ["--disable-auto-launch", "--listen", "127.0.0.1", "--verbose", settings.log_level]
     if use_cpu and "--cpu" not in settings.args:
         own.append("--cpu")
     return LaunchPlan(
-        command=tuple(
-            installation.command(
-                ["--port", str(port), "--verbose", settings.log_level, "--disable-auto-launch", *own, *args]
-            )
-        ),
+        command=tuple(installation.command([*own, *args, "--port", str(port)])),
         environment=child_environment(process_environment(), gpu=gpu),
         cwd=base_dir,
         url=f"http://127.0.0.1:{port}",

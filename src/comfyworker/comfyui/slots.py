@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
+import hashlib
 import os
 import socket
 import tempfile
@@ -21,15 +23,20 @@ from comfyworker.errors import ComfyUINotFound
 _MOST_SLOTS = 64
 
 
-def output_args(base_dir: Path, slot: int) -> tuple[str, ...]:
-    """Return the flags that keep slot `slot` out of the other slots' folders; none for the first."""
+def output_args(folders: Folders, slot: int) -> tuple[str, ...]:
+    """Return the flags that keep slot `slot` out of the other slots' folders; none for the first.
+
+    Args:
+        folders: What the first slot uses.
+        slot: From 0.
+    """
     if slot == 0:
         return ()
     return (
         "--output-directory",
-        str(base_dir / "output" / f"comfyworker-{slot}"),
+        str(folders.output / f"comfyworker-{slot}"),
         "--temp-directory",
-        str(base_dir / "temp-folders" / f"comfyworker-{slot}"),
+        str(folders.temp.parent / "temp-folders" / f"comfyworker-{slot}"),
     )
 
 
@@ -54,11 +61,14 @@ def folders_from_args(base_dir: Path, args: tuple[str, ...]) -> Folders:
 def claim_slot(base_dir: Path) -> Iterator[int]:
     """Claim the lowest slot of `base_dir` that no live worker has, for as long as the context lasts.
 
-    Where the folder takes no locks (read-only, some network disks) the first slot is given to everyone.
+    Where the folder takes no locks (read-only, some network disks) only workers of this machine are told apart.
     """
+    with contextlib.suppress(OSError):
+        base_dir.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(os.fsencode(base_dir.resolve())).hexdigest()[:16]
     with contextlib.ExitStack() as claims:
         for slot in range(_MOST_SLOTS):
-            claim = _lock(base_dir / f".comfyworker-slot-{slot}.lock")
+            claim = _lock(base_dir / f".comfyworker-slot-{slot}.lock", _machine_lock(f"slot-{key}-{slot}"))
             if claim is not _TAKEN:
                 claims.callback(claim)
                 yield slot
@@ -78,7 +88,7 @@ def reserve_port(wanted: int) -> Iterator[int]:
     """
     with contextlib.ExitStack() as claims:
         for port in range(wanted, min(wanted + _MOST_SLOTS, 65536)):
-            claim = _lock(Path(tempfile.gettempdir()) / f"comfyworker-port-{port}.lock")
+            claim = _lock(_machine_lock(f"port-{port}"))
             if claim is _TAKEN:
                 continue
             claims.callback(claim)
@@ -99,20 +109,31 @@ def _taken() -> None:
 _TAKEN = _taken
 
 
-def _lock(path: Path) -> Callable[[], None]:
-    """Lock `path`; return what releases it, or `_TAKEN`. The lock ends with the process, also when that is killed."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:
-        return lambda: None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return _TAKEN
-    except OSError:
-        pass  # the file system knows no locks; going on without is all that is left
-    return lambda: os.close(descriptor)
+def _machine_lock(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"comfyworker-{name}.lock"
+
+
+def _lock(*paths: Path) -> Callable[[], None]:
+    """Lock the first of `paths` that takes locks; return what releases it, or `_TAKEN`.
+
+    The lock ends with the process, also when that is killed. Where none takes locks, going on without is all that is
+    left.
+    """
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return _TAKEN
+        except OSError:
+            os.close(descriptor)
+            continue
+        return functools.partial(os.close, descriptor)
+    return lambda: None
 
 
 def _can_bind(port: int) -> bool:
