@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr
 
 from comfyworker.errors import WorkerError
 
 Graph = dict[str, dict[str, Any]]  # Any: a node's inputs are whatever its class takes
 """A workflow in API format: node id → `{"class_type", "inputs", "_meta"?}`."""
+
+RANDOM_INT: Literal["__RANDOM_INT__"] = "__RANDOM_INT__"
+"""A value that stands for a random integer, anywhere in a workflow's inputs."""
+
+
+def _id_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+NodeId = Annotated[str, BeforeValidator(_id_as_text)]
+"""A node's id in the workflow; a number is taken as its text."""
 
 
 class _Record(BaseModel):
@@ -60,15 +71,55 @@ class InputFile(_Record):
     name: str
     """The name by which the workflow calls it; a label, never a path on our disk."""
     data: str = Field(repr=False)
-    """Its bytes as base64, bare or as a data URI."""
+    """Its bytes as base64, bare or as a data URI; or the http(s) URL where they are."""
+
+
+class Override(_Record):
+    """One value for one field of one node, which is named by its id or by its title."""
+
+    node_id: NodeId | None = None
+    title: str | None = None
+    """The node's `_meta.title`; an id is understood, too, if no node has that title."""
+    field: str
+    """A dot path into the node: `inputs.text`, or `text` for short; list indexes are numbers."""
+    value: JsonValue
+
+
+class Shortcuts(_Record):
+    """What most workflows have, set without knowing the workflow; None leaves it as it is.
+
+    Without an id the usual node is taken ("6", "25", "27") if it has such an input, else the only one that can be
+    meant.
+    """
+
+    prompt: str | None = Field(default=None, repr=False)
+    prompt_node_id: NodeId | None = None
+    seed: int | Literal["__RANDOM_INT__"] | None = None
+    """-1 draws one."""
+    seed_node_id: NodeId | None = None
+    width: int | None = None
+    height: int | None = None
+    size_node_id: NodeId | None = None
+    steps: int | None = None
 
 
 class JobRequest(_Record):
-    """One job, whatever dialect it was asked in."""
+    """One job, whatever dialect it was asked in.
+
+    Either `workflow` or `gui_workflow` says what runs, or `modifier` does; the modifier `RawWorkflow` takes a workflow
+    beside it. Upon that come the overrides, then the shortcuts.
+    """
 
     id: str
     """The caller's id, or one that the host made; a key, never a path."""
-    workflow: Graph = Field(repr=False)
+    workflow: Graph | None = Field(default=None, repr=False)
+    gui_workflow: dict[str, JsonValue] | None = Field(default=None, repr=False)
+    """The workflow as ComfyUI's page saves it, to be converted with the help of ComfyUI's classes."""
+    modifier: str | None = None
+    modifications: dict[str, JsonValue] = Field(default_factory=dict, repr=False)
+    """The modifier's parameters, by name."""
+    overrides: tuple[Override, ...] = Field(default=(), repr=False)
+    shortcuts: Shortcuts | None = None
     files: tuple[InputFile, ...] = ()
     timeout_s: float | None = None
     """The job's own deadline in seconds; None takes the worker's."""
@@ -79,7 +130,8 @@ class JobRequest(_Record):
 
     def log_context(self) -> dict[str, JsonValue]:
         """Return what a log may say of this job: no payload, no secret."""
-        return {"job_id": self.id, "nodes": len(self.workflow), "files": len(self.files)}
+        context: dict[str, JsonValue] = {"job_id": self.id, "nodes": len(self.workflow or ()), "files": len(self.files)}
+        return context if self.modifier is None else {**context, "modifier": self.modifier}
 
 
 class Progress(_Record):
@@ -158,6 +210,8 @@ class JobResult(_Record):
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
     """What went differently than asked, although the job went on."""
+    used: dict[str, JsonValue] = Field(default_factory=dict)
+    """What was drawn or chosen for the request: `{"seed": 17}` for a shortcut or parameter, else `{"6.seed": 17}`."""
     timings: Timings = Timings()
     prompt_id: str | None = None
     """ComfyUI's id for the execution; None if it was never submitted."""

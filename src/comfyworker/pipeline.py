@@ -65,7 +65,7 @@ class Pipeline:
         """
         job = RunningJob(request, on_progress)
         with structlog.contextvars.bound_contextvars(job_id=request.id, prompt_id=job.prompt_id):
-            log.debug("job.started", nodes=len(request.workflow), files=len(request.files))
+            log.debug("job.started", nodes=len(job.graph), files=len(request.files))
             try:
                 result = await self._run_within_deadline(job, delivery or InlineDelivery())
             except asyncio.CancelledError:
@@ -119,7 +119,7 @@ class Pipeline:
         self, job: RunningJob, files: tuple[DecodedFile, ...], clean_up: contextlib.AsyncExitStack
     ) -> tuple[ComfyUIInstance, PromptTracker]:
         """Execute the job; again when ComfyUI ended before it had begun with it."""
-        models = model_files(job.request.workflow)
+        models = model_files(job.graph)
         attempt = 1
         while True:
             try:
@@ -146,7 +146,7 @@ class Pipeline:
             classes = await self._check(job, instance)
             placed = await self._store(instance).place(files)
         try:
-            graph, used = rename_files(job.request.workflow, classes, placed.names)
+            graph, used = rename_files(job.graph, classes, placed.names)
             job.warn_unused({file.name for file in files} - used)
             tracker = PromptTracker(graph, node_weights(graph, classes))
             clean_up.push_async_callback(self._remove_outputs, instance, tracker, output_nodes(graph, classes))
@@ -169,12 +169,12 @@ class Pipeline:
         classes = await instance.node_classes()
         if job.checked_with is classes:
             return classes
-        problems = check_workflow(job.request.workflow, classes)
+        problems = check_workflow(job.graph, classes)
         if problems:
             # A model may have been put there since ComfyUI was asked: look again before refusing.
             named = {problem.class_type for problem in problems if problem.class_type is not None}
             classes = await instance.refresh_classes(frozenset(named))
-            raise_problems(check_workflow(job.request.workflow, classes))
+            raise_problems(check_workflow(job.graph, classes))
         job.checked_with = classes
         return classes
 

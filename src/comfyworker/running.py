@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 
 import structlog
+from pydantic import JsonValue
 
 from comfyworker.comfyui.execution import Execution
 from comfyworker.errors import JobCanceled, WorkerError
-from comfyworker.jobs import Artifact, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
+from comfyworker.jobs import Artifact, Graph, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
 from comfyworker.workflow.node_classes import NodeClasses
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -44,6 +45,10 @@ class RunningJob:
     def __init__(self, request: JobRequest, on_progress: Callable[[Progress], None] | None) -> None:
         """Begin; the clock runs from here."""
         self.request = request
+        self.graph: Graph = request.workflow or {}
+        """The workflow that runs, as far as it is put together."""
+        self.used: dict[str, JsonValue] = {}
+        """What was drawn or chosen for the request."""
         self.prompt_id = str(uuid.uuid4())
         """ComfyUI's id for the execution: minted here, so that its events can be followed without a race."""
         self.stage = Stage.PREPARE
@@ -149,6 +154,7 @@ class RunningJob:
             artifacts=artifacts,
             error=error,
             warnings=tuple(self.warnings),
+            used=self.used,
             timings=Timings(
                 prepare_s=spent.get(Stage.PREPARE),
                 wait_s=self._waited_s,

@@ -1,11 +1,12 @@
 """The node graph: reading, checking and changing a workflow, as pure functions without I/O."""
 
+from comfyworker.jobs import Override
 from comfyworker.workflow.files import FileInput, find_file_inputs, rename_files
 from comfyworker.workflow.fresh import mark_outputs
 from comfyworker.workflow.graph import ancestors, class_of, is_link, links, read_workflow, title_of
 from comfyworker.workflow.models import model_files
 from comfyworker.workflow.node_classes import InputSpec, NodeClass, NodeClasses, ObjectInfo
-from comfyworker.workflow.overrides import Override, apply_overrides, parse_assignment
+from comfyworker.workflow.overrides import apply_overrides, parse_assignment
 from comfyworker.workflow.preflight import check_workflow, raise_problems, sound_outputs
 from comfyworker.workflow.rejection import problems_from_comfyui
 from comfyworker.workflow.weights import node_weights

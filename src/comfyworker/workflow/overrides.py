@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem
-from comfyworker.jobs import Graph
+from comfyworker.jobs import Graph, Override
 from comfyworker.workflow._wording import LISTED_CHOICES, clip, listing, nearest, quote, received, summary
 from comfyworker.workflow.graph import is_link, title_of
 from comfyworker.workflow.node_classes import NodeClasses
@@ -18,23 +18,6 @@ from comfyworker.workflow.node_classes import NodeClasses
 _NODE_ID = re.compile(r"\d+(:\d+)*")
 """Node ids as ComfyUI's page writes them; `12:3` is a node in a subgraph."""
 _ASSIGNMENT = re.compile(r"(?:\"(?P<quoted>[^\"]+)\"|(?P<node>[^.=]+))\.(?P<field>[^=]+)=(?P<value>.*)", re.DOTALL)
-
-
-def _id_as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-class Override(BaseModel):
-    """One value for one field of one node, which is named by its id or by its title."""
-
-    model_config = ConfigDict(frozen=True)
-
-    node_id: Annotated[str | None, BeforeValidator(_id_as_text)] = None
-    title: str | None = None
-    """The node's `_meta.title`; an id is understood, too, if no node has that title."""
-    field: str
-    """A dot path into the node: `inputs.text`, or `text` for short; list indexes are numbers."""
-    value: JsonValue
 
 
 class _Unfit(Exception):
