@@ -74,7 +74,7 @@ def test_a_whole_request_is_read() -> None:
         },
     }
     job = parse(body)
-    assert job.model_dump(exclude={"comfy_org_api_key"}) == {
+    assert job.model_dump(exclude={"comfy_org_api_key"}, exclude_unset=True) == {
         "id": "job-1",
         "workflow": WORKFLOW,
         "files": (InputFile(name="input.png", data="data:image/png;base64,AAAA").model_dump(),),
