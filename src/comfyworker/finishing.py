@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
 
 import structlog
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 
 async def finish(work: Coroutine[object, object, object], *, within_s: float, name: str) -> None:
@@ -47,3 +51,20 @@ async def _logged(work: Coroutine[object, object, object], name: str) -> None:
         await work
     except Exception as error:  # noqa: BLE001  # clean-up must not hide the outcome that it follows
         log.warning("finishing.failed", what=name, error=str(error), error_type=type(error).__name__)
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Run `work` in a thread and return what it returns; if cancelled, wait for its end first.
+
+    A thread cannot be stopped, so whoever cleans up after it must know that it has ended.
+    """
+    future = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            # Being cancelled again changes nothing: the first cancellation is raised below.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((future,))
+        future.exception()  # Looked at, or asyncio would complain that nobody did.
+        raise

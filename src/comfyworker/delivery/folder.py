@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import errno
+import functools
 import os
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from comfyworker.errors import DeliveryFailed, InsufficientStorage
+from comfyworker.finishing import in_thread
 from comfyworker.jobs import Artifact
+
+_NAME_BYTES = 255  # the longest name on the file systems in use
 
 
 class FolderDelivery:
@@ -30,30 +35,30 @@ class FolderDelivery:
         placed: list[Artifact] = []
         try:
             for artifact in artifacts:
-                copy = await asyncio.to_thread(self._place, artifact)
-                placed.append(copy)
+                # Noted by the thread itself: who is cancelled meanwhile does not hear what it returns.
+                await in_thread(functools.partial(self._place, artifact, placed))
         except BaseException:
             for artifact in placed:
                 if artifact.path is not None:
-                    artifact.path.unlink(missing_ok=True)
+                    _remove(artifact.path)
             raise
         return tuple(placed)
 
-    def _place(self, artifact: Artifact) -> Artifact:
-        draft: Path | None = None
+    def _place(self, artifact: Artifact, placed: list[Artifact]) -> None:
+        target: Path | None = None
+        draft = self._folder / f".{uuid.uuid4().hex}.part"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             target = self._claim(Path(artifact.name).name)
-            draft = target.with_name(f".{target.name}.part")
             if artifact.path is not None:
                 shutil.copyfile(artifact.path, draft)
             else:
-                draft.write_text(artifact.text or "", encoding="utf-8")
+                draft.write_text(artifact.text or "", encoding="utf-8", errors="replace")
             draft.replace(target)
         except OSError as error:
-            if draft is not None:
-                draft.unlink(missing_ok=True)
-                target.unlink(missing_ok=True)
+            _remove(draft)
+            if target is not None:
+                _remove(target)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise InsufficientStorage(
                     f"the disk is full: {artifact.name} could not be saved",
@@ -63,17 +68,27 @@ class FolderDelivery:
                 f"{artifact.name} could not be saved in {self._folder.name}: {error.strerror}",
                 hint="Choose a folder that can be written.",
             ) from error
-        return artifact.model_copy(update={"path": target})
+        placed.append(artifact.model_copy(update={"path": target}))
 
     def _claim(self, name: str) -> Path:
         """Return a path in the folder that was free until now, taken by an empty file so that nobody else takes it."""
         stem, suffix = os.path.splitext(name)  # noqa: PTH122  # Path.stem would split .tar.gz and drop leading dots
         number = 1
         while True:
-            path = self._folder / (name if number == 1 else f"{stem}-{number}{suffix}")
+            path = self._folder / (name if number == 1 else _numbered(stem, f"-{number}{suffix}"))
             try:
                 path.touch(exist_ok=False)
             except FileExistsError:
                 number += 1
             else:
                 return path
+
+
+def _numbered(stem: str, mark: str) -> str:
+    room_bytes = _NAME_BYTES - len(os.fsencode(mark))
+    return os.fsencode(stem)[:room_bytes].decode(errors="ignore") + mark
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # what failed before is what has to be told
+        path.unlink()

@@ -7,7 +7,6 @@ wrote it, and only if nobody has touched it since.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import fcntl
@@ -19,11 +18,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self
 
 import structlog
 
 from comfyworker.errors import InsufficientStorage, InternalError, WorkerError
+from comfyworker.finishing import in_thread
 from comfyworker.inputs.prepare import DecodedFile
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -36,7 +36,6 @@ SUBFOLDER = "comfyworker"
 _LOCK_NAME = ".lock"
 _STALE_AFTER_S = 86_400.0  # no job takes that long, and each one that uses a file touches it
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_T = TypeVar("_T")
 
 
 class _Stamp(NamedTuple):
@@ -121,7 +120,7 @@ class InputStore:
 
     async def _bring(self, name: str, data: bytes) -> None:
         if self._folder is not None:
-            await _to_its_end(lambda: self._put(name, data))
+            await in_thread(lambda: self._put(name, data))
         elif self._upload is not None and name not in self._uploaded:
             await self._upload(name, SUBFOLDER, data)
             self._uploaded.add(name)
@@ -133,7 +132,7 @@ class InputStore:
             del self._jobs[name]
             self._uploaded.discard(name)
         if self._folder is not None and not self._keep and unused:
-            await _to_its_end(lambda: self._remove(unused))
+            await in_thread(lambda: self._remove(unused))
 
     def _put(self, name: str, data: bytes) -> None:
         """Have the file on disk; runs in a thread."""
@@ -226,20 +225,3 @@ def _unwritable(error: OSError) -> WorkerError:
         f"an input file could not be written to ComfyUI's input folder: {error.strerror}",
         hint="The user that the worker runs as must be able to write there.",
     )
-
-
-async def _to_its_end(work: Callable[[], _T]) -> _T:
-    """Run `work` in a thread and return what it returns; if cancelled, wait for its end first.
-
-    A thread cannot be stopped, so whoever cleans up after it must know that it has ended.
-    """
-    future = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            # Being cancelled again changes nothing: the first cancellation is raised below.
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((future,))
-        future.exception()  # Looked at, or asyncio would complain that nobody did.
-        raise
