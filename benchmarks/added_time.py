@@ -29,7 +29,7 @@ class Case:
 CASES = (
     Case("noise_512", "one 512² noise picture", 100, 1, lambda: noise(512, 512)),
     Case("text_to_image", "a tiny text-to-image", 40, 1, lambda: text_to_image(width=256, height=256)),
-    Case("noise_4x2048", "four 2048² noise pictures", 10, 4, lambda: noise(2048, 2048, batch_size=4)),
+    Case("noise_4x2048", "four 2048² noise pictures", 20, 4, lambda: noise(2048, 2048, batch_size=4)),
 )
 
 
