@@ -123,6 +123,8 @@ class JobRequest(_Record):
     files: tuple[InputFile, ...] = ()
     timeout_s: float | None = None
     """The job's own deadline in seconds; None takes the worker's."""
+    expected_time_s: float | None = None
+    """Seconds that the caller thinks the job will take; platforms reckon its load by it."""
     comfy_org_api_key: SecretStr | None = None
     """The key for ComfyUI's API nodes; wins over the worker's own."""
     warnings: tuple[str, ...] = ()
@@ -168,6 +170,10 @@ class Artifact(_Record):
     """The bytes as base64, where they are delivered inline."""
     text: str | None = None
     """The text itself, where a node reported text and no file."""
+    url: str | None = Field(default=None, repr=False)
+    """Where the file is, once it has been brought to an object store."""
+    comfyui_url: str | None = None
+    """Where ComfyUI itself serves the file, as long as it is left in ComfyUI's folders."""
     path: Path | None = Field(default=None, repr=False)
     """Where the file lies on our disk while the job has it; never part of an answer."""
 
@@ -213,6 +219,10 @@ class JobResult(_Record):
     used: dict[str, JsonValue] = Field(default_factory=dict)
     """What was drawn or chosen for the request: `{"seed": 17}` for a shortcut or parameter, else `{"6.seed": 17}`."""
     timings: Timings = Timings()
+    created_at: float | None = None
+    """When the job came in, in seconds of Unix time."""
+    completed_at: float | None = None
+    """When the job ended, in seconds of Unix time."""
     prompt_id: str | None = None
     """ComfyUI's id for the execution; None if it was never submitted."""
     node_timings_s: dict[str, float] = Field(default_factory=dict)
