@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 from pydantic import JsonValue
 
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem
-from comfyworker.jobs import Graph, Override
+from comfyworker.jobs import RANDOM_INT, Graph, Override
 from comfyworker.workflow._wording import LISTED_CHOICES, clip, listing, nearest, quote, received, summary
 from comfyworker.workflow.graph import is_link, title_of
 from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.preflight import check_input
 
 _NODE_ID = re.compile(r"\d+(:\d+)*")
 """Node ids as ComfyUI's page writes them; `12:3` is a node in a subgraph."""
@@ -68,28 +69,49 @@ def apply_overrides(
         graph: The workflow.
         overrides: What to write, in this order.
         classes: What ComfyUI has. With it, an input that neither the node nor its class has is a problem; without it,
-            such an input is added, for the node may leave out what its class can do without.
+            such an input is added, for the node may leave out what its class can do without. Values that ComfyUI would
+            surely refuse are problems, too.
         labels: What each override is called in messages; None calls it by its place, as `overrides[2].field`.
 
     Raises:
-        InvalidWorkflow: with *all* overrides that name no node, several nodes, or no such input;
-            each has its path (`overrides[2].field`) and the nearest name that exists.
+        InvalidWorkflow: with *all* overrides that name no node, several nodes, or no such input, or whose value does
+            not fit; each has its path (`overrides[2].field`) and the nearest name that exists.
     """
     changed = dict(graph)
     problems: list[Problem] = []
+    written: dict[tuple[str, str], int] = {}
     for index, override in enumerate(overrides):
         try:
             node_id = _find_node(graph, override)
             keys = _keys(changed[node_id], override.field)
-            _check_input(changed[node_id], keys, classes)
-            changed[node_id] = _write(changed[node_id], keys, override.value)
+            _check_name(changed[node_id], keys, classes)
+            changed[node_id] = write_value(changed[node_id], keys, override.value)
+            if keys[0] == "inputs":
+                written[node_id, keys[1]] = index
         except _Unfit as error:
             place = labels[index] if labels else f"overrides[{index}].{error.part}"
             problems.append(_problem(place, override, error))
+    for (node_id, name), index in written.items():
+        problem = refused_value(changed, classes, node_id, name)
+        if problem is not None:
+            place = labels[index] if labels else f"overrides[{index}].value"
+            problems.append(placed_at(place, problem))
     if problems:
         hint = "Name a node, by id or title, and an input that the workflow has."
         raise InvalidWorkflow(summary(problems), hint=hint, problems=problems)
     return changed
+
+
+def refused_value(graph: Graph, classes: NodeClasses | None, node_id: str, name: str) -> Problem | None:
+    """Return why ComfyUI would refuse a value that was set; None if it takes it, or if one will be drawn there."""
+    if classes is None or graph[node_id]["inputs"].get(name) == RANDOM_INT:
+        return None
+    return check_input(graph, classes, node_id, name)
+
+
+def placed_at(place: str, problem: Problem) -> Problem:
+    """Return a problem of the workflow as one of the request's part that caused it."""
+    return problem.model_copy(update={"message": f"{place}: {problem.message}", "path": place})
 
 
 def _problem(place: str, override: Override, error: _Unfit) -> Problem:
@@ -144,7 +166,7 @@ def _keys(node: dict[str, Any], field: str) -> list[str]:  # Any: as in Graph
     return keys if keys[0] in {"inputs", "_meta"} else ["inputs", *keys]
 
 
-def _check_input(node: dict[str, Any], keys: list[str], classes: NodeClasses | None) -> None:  # Any: as in Graph
+def _check_name(node: dict[str, Any], keys: list[str], classes: NodeClasses | None) -> None:  # Any: as in Graph
     """Refuse an input that neither the node nor its class has, where the class is known."""
     node_class = classes.get(node["class_type"]) if classes is not None else None
     if keys[0] != "inputs" or node_class is None or keys[1] in node["inputs"] or keys[1] in node_class.inputs:
@@ -155,7 +177,7 @@ def _check_input(node: dict[str, Any], keys: list[str], classes: NodeClasses | N
     raise _Unfit("field", what, "unknown_input", tuple(node_class.inputs), keys[1])
 
 
-def _write(node: dict[str, Any], keys: list[str], value: JsonValue) -> dict[str, Any]:  # Any: as in Graph
+def write_value(node: dict[str, Any], keys: list[str], value: JsonValue) -> dict[str, Any]:  # Any: as in Graph
     """Return the node with `value` at the end of the steps; everything on the way is a copy."""
     changed = dict(node)
     place: dict[str, Any] | list[Any] = changed

@@ -36,6 +36,21 @@ def check_workflow(graph: Graph, classes: NodeClasses) -> tuple[Problem, ...]:
     return tuple(sorted(check.found.problems, key=lambda problem: place.get(problem.node_id or "", -1)))
 
 
+def check_input(graph: Graph, classes: NodeClasses, node_id: str, name: str) -> Problem | None:
+    """Return why ComfyUI would surely refuse the value of one input; None if it takes it, or if only it can tell.
+
+    A link is not looked at, nor an input that is not there or that the class does not declare.
+    """
+    node = graph[node_id]
+    node_class, value = classes.get(node["class_type"]), node["inputs"].get(name, _ABSENT)
+    spec = node_class.inputs.get(name) if node_class is not None else None
+    if node_class is None or spec is None or value is _ABSENT or isinstance(value, list):
+        return None
+    found = Findings(graph, classes)
+    _check_value(found, node_id, node_class, spec, value)
+    return found.problems[0] if found.has_certain else None
+
+
 def sound_outputs(graph: Graph, classes: NodeClasses, problems: Sequence[Problem]) -> frozenset[str]:
     """Return the output nodes that none of `problems` touches: ComfyUI runs these and ignores the others."""
     if any(problem.node_id is None or problem.code == "missing_node" for problem in problems):
@@ -123,7 +138,7 @@ class _Check:
                 if self._check_link(node_id, node_class, spec, value):
                     sources.append(value[0])
             else:
-                self._check_value(node_id, node_class, spec, value)
+                _check_value(self.found, node_id, node_class, spec, value)
         return sources
 
     def _check_link(self, node_id: str, node_class: NodeClass, spec: InputSpec, value: list[Any]) -> bool:
@@ -153,37 +168,6 @@ class _Check:
             found.add(found.at_input(node_id, spec.name, "link_type_mismatch", what), certain=certain)
         return True
 
-    def _check_value(
-        self,
-        node_id: str,
-        node_class: NodeClass,
-        spec: InputSpec,
-        value: Any,  # noqa: ANN401 - any JSON value
-    ) -> None:
-        """Check one literal value as ComfyUI does: convert it, then look at its bounds and choices."""
-        if isinstance(value, dict) and "__value__" in value:
-            value = value["__value__"]
-        try:
-            if spec.type_name == "INT":
-                value = int(value)
-            elif spec.type_name == "FLOAT":
-                value = float(value)
-        except (TypeError, ValueError, OverflowError):
-            self.found.add(self.found.bad_type(node_id, spec.name, spec.type_name))
-            return
-        certain = not node_class.is_custom
-        if (spec.minimum is not None or spec.maximum is not None) and isinstance(value, int | float):
-            low = -math.inf if spec.minimum is None else spec.minimum
-            high = math.inf if spec.maximum is None else spec.maximum
-            # Asked this way round, NaN passes, as it does in ComfyUI.
-            if value < low or value > high:
-                self.found.add(self.found.out_of_range(node_id, spec, value), certain=certain)
-                return
-        if spec.is_upload and spec.type_name == COMBO and not isinstance(value, str | list):
-            self.found.add(self.found.bad_type(node_id, spec.name, "file name"), certain=certain)
-        elif spec.choices is not None and not spec.is_open and not spec.offers(value):
-            self.found.add(self.found.not_offered(node_id, spec, value), certain=certain)
-
     def _check_execution(self, needed: frozenset[str]) -> None:
         """Find what only shows when ComfyUI orders the nodes: links of undeclared inputs to nowhere, and cycles."""
         for node_id in needed:
@@ -196,6 +180,38 @@ class _Check:
         if cycle:
             way = " → ".join(clip(node_id) for node_id in [*cycle, cycle[0]])
             self.found.add(self.found.at_node(cycle[0], "cycle", f"its inputs lead back to its own output: {way}"))
+
+
+def _check_value(
+    found: Findings,
+    node_id: str,
+    node_class: NodeClass,
+    spec: InputSpec,
+    value: Any,  # noqa: ANN401 - any JSON value
+) -> None:
+    """Check one literal value as ComfyUI does: convert it, then look at its bounds and choices."""
+    if isinstance(value, dict) and "__value__" in value:
+        value = value["__value__"]
+    try:
+        if spec.type_name == "INT":
+            value = int(value)
+        elif spec.type_name == "FLOAT":
+            value = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found.add(found.bad_type(node_id, spec.name, spec.type_name))
+        return
+    certain = not node_class.is_custom
+    if (spec.minimum is not None or spec.maximum is not None) and isinstance(value, int | float):
+        low = -math.inf if spec.minimum is None else spec.minimum
+        high = math.inf if spec.maximum is None else spec.maximum
+        # Asked this way round, NaN passes, as it does in ComfyUI.
+        if value < low or value > high:
+            found.add(found.out_of_range(node_id, spec, value), certain=certain)
+            return
+    if spec.is_upload and spec.type_name == COMBO and not isinstance(value, str | list):
+        found.add(found.bad_type(node_id, spec.name, "file name"), certain=certain)
+    elif spec.choices is not None and not spec.is_open and not spec.offers(value):
+        found.add(found.not_offered(node_id, spec, value), certain=certain)
 
 
 def _fits(given: object, spec: InputSpec) -> bool:

@@ -188,3 +188,35 @@ def test_no_assignment(text: str) -> None:
         "retryable": False,
         "hint": "Write NODE.FIELD=VALUE, as in 6.text=a cat or 3.seed=5; NODE is a node's id or its title.",
     }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (by_id("6", "steps", 0), "overrides[0].value: node 6 (KSampler), input steps: 0 is outside of 1 to 10000"),
+        (by_id("6", "cfg", "x"), "overrides[0].value: node 6 (KSampler), input cfg: 'x' cannot be read as a FLOAT"),
+        (
+            by_id("6", "scheduler", "simpl"),
+            (
+                "overrides[0].value: node 6 (KSampler), input scheduler: 'simpl' is not offered; "
+                "did you mean 'simple'? (9 choices)"
+            ),
+        ),
+    ],
+)
+def test_value_that_does_not_fit(graph: Graph, classes: NodeClasses, override: Override, message: str) -> None:
+    """With the classes at hand, a value that ComfyUI would refuse is told with what is allowed."""
+    assert problems_of(graph, override, classes=classes) == [message]
+
+
+def test_value_that_will_be_drawn(graph: Graph, classes: NodeClasses) -> None:
+    """A random integer fits where an integer does."""
+    assert apply_overrides(graph, [by_id("6", "seed", "__RANDOM_INT__")], classes)["6"]["inputs"]["seed"] == (
+        "__RANDOM_INT__"
+    )
+
+
+def test_only_the_last_value_counts(graph: Graph, classes: NodeClasses) -> None:
+    """A value that a later override replaces is not judged."""
+    wanted = [by_id("6", "steps", 0), by_id("6", "steps", 5)]
+    assert apply_overrides(graph, wanted, classes)["6"]["inputs"]["steps"] == 5
