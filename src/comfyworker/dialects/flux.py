@@ -1,0 +1,88 @@
+"""The dialect `flux`: what the Flux worker on RunPod takes and answers.
+
+Request: `{"input": {"workflow", "prompt"?, "prompt_node_id"?, "seed"?, "seed_node_id"?, "width"?, "height"?,
+"size_node_id"?}}`, and every other shape that `request.py` knows.
+
+Answer: `{"status": "success", "images": [base64], "filenames": [str], "execution_time_seconds", "prompt_id"}`; every
+file is in both lists, at the same place.
+
+Error: `{"status": "error", "error_type": "validation" | "timeout" | "internal", "error", "execution_time_seconds"}`.
+
+The keys that upstream does not have are those of all dialects: see `_answer.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import JsonValue
+
+from comfyworker.dialects._answer import (
+    ErrorKind,
+    error_keys,
+    error_of,
+    extra_keys,
+    files_of,
+    inline_data,
+    kind_of,
+    message_of,
+)
+from comfyworker.dialects.names import FLUX
+from comfyworker.dialects.request import parse_request
+from comfyworker.jobs import JobRequest, JobResult
+
+_ERROR_TYPE = {
+    ErrorKind.REQUEST: "validation",
+    ErrorKind.EXECUTION: "internal",
+    ErrorKind.TIMEOUT: "timeout",
+    ErrorKind.COMFYUI: "internal",
+    ErrorKind.OTHER: "internal",
+}
+
+
+class FluxDialect:
+    """Parses and renders as the Flux worker does."""
+
+    name = FLUX
+    wants_urls = False
+
+    def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
+        """Return the job that a request asks for.
+
+        Args:
+            body: The request as parsed JSON, of any shape.
+            new_id: Gives an id for a request that brings none.
+
+        Raises:
+            InvalidRequest: with everything that is wrong with the request.
+            InvalidWorkflow: the workflow is all that is wrong.
+        """
+        return parse_request(body, new_id=new_id)
+
+    def render(self, result: JobResult) -> dict[str, JsonValue]:
+        """Return the answer for a job that has ended, well or not.
+
+        Raises:
+            InternalError: an artifact was not delivered inline.
+        """
+        total_s = result.timings.total_s
+        seconds = None if total_s is None else round(total_s, 3)
+        error = error_of(result)
+        if error is not None:
+            return {
+                "status": "error",
+                "error_type": _ERROR_TYPE[kind_of(error)],
+                "error": message_of(error),
+                "execution_time_seconds": seconds,
+                **error_keys(error),
+                **extra_keys(result),
+            }
+        files = files_of(result)
+        return {
+            "status": "success",
+            "images": [inline_data(artifact) for artifact in files],
+            "filenames": [artifact.name for artifact in files],
+            "execution_time_seconds": seconds,
+            "prompt_id": result.prompt_id,
+            **extra_keys(result),
+        }
