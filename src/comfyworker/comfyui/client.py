@@ -147,6 +147,11 @@ class ComfyUIClient:
         """Return versions, devices and memory."""
         return await self._get("/system_stats")
 
+    def view_url(self, filename: str, subfolder: str, folder_type: str) -> str:
+        """Return the URL at which ComfyUI serves one of its files, without a user's name or password."""
+        query = {"filename": filename, "subfolder": subfolder, "type": folder_type}
+        return str(URL(f"{self.url}/view").with_user(None).with_query(query))
+
     async def view(self, filename: str, subfolder: str, folder_type: str) -> AsyncGenerator[bytes, None]:
         """Stream one of ComfyUI's files, chunk by chunk.
 

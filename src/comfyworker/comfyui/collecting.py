@@ -17,7 +17,7 @@ from comfyworker.comfyui.folders import Folders
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.media_types import kind_and_type
 from comfyworker.comfyui.outputs import OutputFile, OutputText, parse_outputs, select_outputs
-from comfyworker.errors import DeliveryFailed, InsufficientStorage, Problem
+from comfyworker.errors import ComfyUIUnreachable, DeliveryFailed, InsufficientStorage, Problem
 from comfyworker.jobs import Artifact, ArtifactKind
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -53,7 +53,11 @@ async def collect_outputs(instance: ComfyUIInstance, outputs: Mapping[str, Any],
     else:
         paths = {file: _locate(instance.folders, file) for file in selected.files}
     sizes = _sizes(paths)
-    artifacts = [_file_artifact(file, paths[file], sizes[file]) for file in selected.files if file in sizes]
+    artifacts = [
+        _file_artifact(file, paths[file], sizes[file], _comfyui_url(instance, file))
+        for file in selected.files
+        if file in sizes
+    ]
     artifacts += [_text_artifact(text, index) for index, text in enumerate(selected.texts, 1)]
     warnings = [
         f"node {file.node_id} shows {file.filename}, which is not in ComfyUI's {file.folder_type} folder"
@@ -123,7 +127,16 @@ def _sizes(paths: Mapping[OutputFile, Path]) -> dict[OutputFile, int]:
     return sizes
 
 
-def _file_artifact(file: OutputFile, path: Path, size_bytes: int) -> Artifact:
+def _comfyui_url(instance: ComfyUIInstance, file: OutputFile) -> str | None:
+    """Return where ComfyUI serves a file; None if it has ended since."""
+    try:
+        client = instance.client
+    except ComfyUIUnreachable:
+        return None
+    return client.view_url(file.filename, file.subfolder, file.folder_type)
+
+
+def _file_artifact(file: OutputFile, path: Path, size_bytes: int, comfyui_url: str | None) -> Artifact:
     kind, content_type = kind_and_type(file.filename, file.output_key, file.format_hint)
     return Artifact(
         name=file.filename,
@@ -135,6 +148,7 @@ def _file_artifact(file: OutputFile, path: Path, size_bytes: int) -> Artifact:
         subfolder=file.subfolder,
         folder_type=file.folder_type,
         path=path,
+        comfyui_url=comfyui_url,
     )
 
 

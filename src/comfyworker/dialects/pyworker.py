@@ -111,13 +111,14 @@ def _render_timings(result: JobResult) -> dict[str, JsonValue]:
     """Return what was measured in whole milliseconds; the two moments are Unix time."""
     spent = result.timings
     after = [seconds for seconds in (spent.collect_s, spent.deliver_s) if seconds is not None]
+    begun_ms, ended_ms = _ms(result.created_at), _ms(result.completed_at)
     return {
-        "queued_at_ms": _ms(result.created_at),
+        "queued_at_ms": begun_ms,
         "preprocess_ms": _ms(spent.prepare_s),
         "generation_ms": _ms(spent.execute_s),
         "postprocess_ms": _ms(sum(after)) if after else None,
-        "completed_at_ms": _ms(result.completed_at),
-        "total_ms": _ms(spent.total_s),
+        "completed_at_ms": ended_ms,
+        "total_ms": _ms(spent.total_s) if begun_ms is None or ended_ms is None else ended_ms - begun_ms,
     }
 
 

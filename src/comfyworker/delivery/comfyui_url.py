@@ -1,0 +1,35 @@
+"""Artifacts that stay where they are: ComfyUI serves them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfyworker.errors import DeliveryFailed, Problem
+from comfyworker.jobs import Artifact
+
+
+class ComfyUIUrlDelivery:
+    """Leaves each file in ComfyUI's folders, where its `comfyui_url` points; outputs must be kept for it."""
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Return the artifacts as they are.
+
+        Raises:
+            DeliveryFailed: with every file that no ComfyUI serves.
+        """
+        problems = [
+            Problem(
+                message=f"node {artifact.node_id} made {artifact.name}, which no ComfyUI serves any more",
+                node_id=artifact.node_id,
+                code="no_url",
+            )
+            for artifact in artifacts
+            if artifact.text is None and artifact.comfyui_url is None
+        ]
+        if problems:
+            raise DeliveryFailed(
+                "; ".join(problem.message for problem in problems),
+                hint="ComfyUI ended after it had made them. Send the request again, or ask for base64.",
+                problems=problems,
+            )
+        return tuple(artifacts)

@@ -1,0 +1,37 @@
+"""Artifacts that stay where they are."""
+
+import pytest
+
+from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
+from comfyworker.errors import DeliveryFailed
+from comfyworker.jobs import Artifact, ArtifactKind
+
+
+def artifact(name: str, *, url: str | None = None, text: str | None = None) -> Artifact:
+    """Return an artifact of node 9."""
+    return Artifact(
+        name=name,
+        kind=ArtifactKind.IMAGE,
+        node_id="9",
+        output_key="images",
+        content_type="image/png",
+        size_bytes=1,
+        comfyui_url=url,
+        text=text,
+    )
+
+
+async def test_files_and_texts_stay_as_they_are() -> None:
+    """A text needs no URL: it stands in the answer."""
+    artifacts = (artifact("a.png", url="http://comfyui/view?filename=a.png"), artifact("t.txt", text="hello"))
+    assert await ComfyUIUrlDelivery().deliver(artifacts) == artifacts
+
+
+async def test_files_that_nobody_serves_fail_the_job_by_name() -> None:
+    """All of them at once."""
+    artifacts = [artifact("a.png"), artifact("b.png", url="http://comfyui/view"), artifact("c.png")]
+    with pytest.raises(DeliveryFailed) as caught:
+        await ComfyUIUrlDelivery().deliver(artifacts)
+    assert caught.value.message == (
+        "node 9 made a.png, which no ComfyUI serves any more; node 9 made c.png, which no ComfyUI serves any more"
+    )
