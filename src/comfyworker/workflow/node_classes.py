@@ -22,8 +22,18 @@ _LOADER_INPUT = re.compile(
     r"|encoder|upscaler?|ipadapter|bbox|sam|diffusion|gguf)\d*_(name|file|path)\d*$"
 )
 _DYNAMIC_TYPE = re.compile(r"^COMFY_\w+_V\d+$")
-_LISTS_INPUT_FILES = frozenset({("LoadLatent", "latent")})
-"""Inputs of ComfyUI's own that list input files and check them in VALIDATE_INPUTS, but carry no upload flag."""
+_LISTS_INPUT_FILES = frozenset(
+    {
+        ("LoadLatent", "latent"),
+        ("VHS_LoadVideo", "video"),
+        ("VHS_LoadVideoFFmpeg", "video"),
+        ("VHS_LoadAudioUpload", "audio"),
+    }
+)
+"""Inputs that list input files and check them in VALIDATE_INPUTS, but carry no upload flag.
+
+VideoHelperSuite's (VHS) get their upload button from its own page script.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,8 @@ class InputSpec:
     is_multiline: bool = False
     is_upload: bool = False
     """Whether it names a file of ComfyUI's input folder, which may be newer than this list."""
+    upload_kind: str = ""
+    """What sort of file, in ComfyUI's word (`image` for `image_upload`); empty if it does not tell."""
     is_open: bool = False
     """Whether only ComfyUI can judge its value: uploads, lists that its page fetches, inputs that grow."""
     grows: bool = False
@@ -95,6 +107,11 @@ class NodeClasses:
 
     def __len__(self) -> int:
         return len(self._info)
+
+    def declaration(self, class_type: str) -> Mapping[str, Any] | None:  # Any: wire data
+        """Return a class as `/object_info` has it; None if this ComfyUI does not have it."""
+        declared = self._info.get(class_type)
+        return declared if isinstance(declared, Mapping) else None
 
     def get(self, class_type: str) -> NodeClass | None:
         """Return what is known of a class; None if this ComfyUI does not have it."""
@@ -154,7 +171,12 @@ def parse_input(name: str, config: object, *, required: bool = False, is_open: b
     else:
         choices = None
     type_name = COMBO if isinstance(kind, list | tuple) else str(kind)
-    is_upload = any(value and (key == "upload" or key.endswith("_upload")) for key, value in options.items())
+    upload_kinds = [
+        key.removesuffix("upload").removesuffix("_")
+        for key, value in options.items()
+        if value and (key == "upload" or key.endswith("_upload"))
+    ]
+    is_upload = bool(upload_kinds)
     asks_page = bool(options.get("remote") or options.get("multiselect") or options.get("multi_select"))
     grows = bool(_DYNAMIC_TYPE.match(type_name))
     no_list = type_name == COMBO and choices is None
@@ -167,6 +189,7 @@ def parse_input(name: str, config: object, *, required: bool = False, is_open: b
         maximum=_bound(options.get("max")),
         is_multiline=options.get("multiline") is True,
         is_upload=is_upload or is_open,
+        upload_kind=next(filter(None, upload_kinds), ""),
         is_open=is_open or is_upload or asks_page or no_list or grows,
         grows=grows,
         is_loader=choices is not None

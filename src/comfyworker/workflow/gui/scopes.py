@@ -1,0 +1,182 @@
+"""Each place in which nodes of a workflow stand: the workflow itself, and each instance of a subgraph in it.
+
+Wire source: ComfyUI's frontend, `src/lib/litegraph/src/subgraph/SubgraphNode.ts` and
+`src/core/graph/subgraph/proxyWidget.ts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfyworker.errors import Problem
+from comfyworker.workflow._wording import clip, quote
+from comfyworker.workflow.gui.document import (
+    BYPASSED,
+    INPUT_NODE,
+    MUTED,
+    OUTPUT_NODE,
+    GuiGraph,
+    GuiNode,
+    GuiWorkflow,
+    Link,
+    Slot,
+    proxies,
+)
+from comfyworker.workflow.gui.widgets import declared_inputs, fits, is_widget
+from comfyworker.workflow.node_classes import NodeClasses
+
+_MAX_DEPTH = 50
+"""Nobody nests so deep by hand; a subgraph that holds itself does."""
+_MAX_SCOPES = 5000
+"""Instances within instances multiply; a file of some lines must not fill the memory."""
+
+
+class Scope:
+    """The inside of one instance of a subgraph, or the workflow itself."""
+
+    def __init__(self, graph: GuiGraph, *, parent: Scope | None = None, instance: GuiNode | None = None) -> None:
+        self.graph = graph
+        self.parent = parent
+        self.instance = instance
+        self.path: tuple[str, ...] = (*parent.path, instance.node_id) if parent and instance else ()
+        self.siblings: list[Scope] = parent.siblings if parent else []
+        """All scopes of the workflow but its own."""
+        self.children: dict[str, Scope] = {}
+        self.host_values: dict[str, Any] = {}
+        """What the instance says for the widgets that its inputs stand for, by input name."""
+        self.inner_values: dict[tuple[str, str], Any] = {}
+        """What the instance says for widgets of nodes within: (inner node, widget) → value."""
+
+    def execution_id(self, node_id: str) -> str:
+        """Return the id that the node has in API format."""
+        return ":".join((*self.path, node_id))
+
+    def instance_input(self, slot: int) -> Slot | None:
+        """Return the instance's own input that a subgraph's input stands for; None if it was saved without one."""
+        if self.instance is None or not 0 <= slot < len(self.graph.inputs):
+            return None
+        name = self.graph.inputs[slot].name
+        return next((entry for entry in self.instance.inputs if entry.name == name), None)
+
+    def output_link(self, slot: int) -> Link | None:
+        """Return the link within that leads to one of the subgraph's outputs."""
+        for link in self.graph.links.values():
+            if link.target_id == OUTPUT_NODE and link.target_slot == slot:
+                return link
+        return None
+
+    def slots_of_instance(self) -> list[Slot]:
+        """Return the instance's inputs in the order of the subgraph's."""
+        slots = [self.instance_input(index) for index in range(len(self.graph.inputs))]
+        return [
+            Slot(inner.name, inner.type_name, outer.link if outer else None)
+            for inner, outer in zip(self.graph.inputs, slots, strict=True)
+        ]
+
+
+def open_scopes(workflow: GuiWorkflow, classes: NodeClasses) -> tuple[Scope, list[Problem]]:
+    """Return the workflow's own scope with all others below it, and what keeps instances from being opened."""
+    problems: list[Problem] = []
+    root = Scope(workflow.root)
+    _open_children(root, workflow.subgraphs, classes, problems)
+    return root, problems
+
+
+def active_nodes(scope: Scope) -> Iterator[tuple[Scope, GuiNode]]:
+    """Yield the nodes that are neither muted nor bypassed, those within instances in the instance's place."""
+    for node in scope.graph.nodes.values():
+        if node.mode in (MUTED, BYPASSED):
+            continue
+        child = scope.children.get(node.node_id)
+        if child is None:
+            yield scope, node
+        else:
+            yield from active_nodes(child)
+
+
+def _open_children(scope: Scope, graphs: Mapping[str, GuiGraph], classes: NodeClasses, problems: list[Problem]) -> None:
+    for node in scope.graph.nodes.values():
+        graph = graphs.get(node.type_name)
+        if graph is None:
+            continue
+        if len(scope.path) >= _MAX_DEPTH or len(scope.siblings) >= _MAX_SCOPES:
+            what = "holds itself" if len(scope.path) >= _MAX_DEPTH else f"is one of more than {_MAX_SCOPES}"
+            message = f"node {clip(scope.execution_id(node.node_id))}: subgraph {quote(node.type_name)} {what}"
+            problems.append(Problem(message=message, code="gui_cycle", node_id=node.node_id))
+            return
+        child = scope.children[node.node_id] = Scope(graph, parent=scope, instance=node)
+        scope.siblings.append(child)
+        _open_children(child, graphs, classes, problems)
+        if problems:
+            return
+        _read_values(child, classes)
+
+
+def _read_values(scope: Scope, classes: NodeClasses) -> None:
+    """Read what an instance says for widgets within it, which is more than what the inner nodes say."""
+    node = scope.instance
+    values = list(node.values) if node is not None and isinstance(node.values, list) else []
+    if node is None or not values:
+        return
+    shown = proxies(node)
+    promoted = [("-1", scope.graph.inputs[index].name) for index in _promoted(scope, classes)]
+    # Before proxies had an order of their own, the values were those of the inputs with a widget.
+    owners = shown if len(shown) >= len(values) or any(owner == "-1" for owner, _ in shown) else promoted
+    for (owner, name), value in zip(owners, values, strict=False):
+        if value is None or not name:
+            continue
+        if owner != "-1":
+            if _fits_widget(scope, owner, name, value, classes):
+                scope.inner_values[owner, name] = value
+            continue
+        targets = _targets(scope, name)
+        if any(_fits_widget(scope, target, widget, value, classes) for target, widget in targets):
+            scope.host_values[name] = value
+
+
+def _promoted(scope: Scope, classes: NodeClasses) -> list[int]:
+    """Return the subgraph's inputs that stand for a widget within."""
+    return [
+        index
+        for index, slot in enumerate(scope.graph.inputs)
+        if any(_widget_spec(scope, node_id, name, classes) for node_id, name in _targets(scope, slot.name))
+    ]
+
+
+def _targets(scope: Scope, input_name: str) -> list[tuple[str, str]]:
+    """Return inner node and input name of everything that one of the subgraph's inputs leads to."""
+    index = next((i for i, slot in enumerate(scope.graph.inputs) if slot.name == input_name), None)
+    links = {link.link_id for link in scope.graph.links.values() if link.origin_id == INPUT_NODE}
+    links = {link_id for link_id in links if scope.graph.links[link_id].origin_slot == index}
+    return [
+        (node.node_id, slot.name) for node in scope.graph.nodes.values() for slot in node.inputs if slot.link in links
+    ]
+
+
+def _fits_widget(
+    scope: Scope,
+    node_id: str,
+    name: str,
+    value: Any,  # noqa: ANN401 - any JSON value
+    classes: NodeClasses,
+) -> bool:
+    spec = _widget_spec(scope, node_id, name, classes)
+    return spec is not None and fits(value, spec)
+
+
+def _widget_spec(scope: Scope, node_id: str, name: str, classes: NodeClasses) -> Any:  # noqa: ANN401
+    """Return the declaration of a widget within, however deep it stands; None if it is none."""
+    while (child := scope.children.get(node_id)) is not None:
+        targets = [target for target in _targets(child, name) if target[0] in child.graph.nodes]
+        if not targets:
+            return None
+        scope, (node_id, name) = child, targets[0]
+    node = scope.graph.nodes.get(node_id)
+    declaration = classes.declaration(node.type_name) if node is not None else None
+    if node is None or declaration is None:
+        return None
+    for entry in declared_inputs(declaration):
+        if entry.name == name:
+            return entry if is_widget(entry, node.inputs) else None
+    return None
