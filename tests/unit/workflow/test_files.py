@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyworker.jobs import Graph
-from comfyworker.workflow import FileInput, NodeClasses, find_file_inputs, rename_files
+from comfyworker.jobs import ArtifactKind, Graph
+from comfyworker.workflow import (
+    FileInput,
+    NodeClasses,
+    UrlInput,
+    find_file_inputs,
+    find_url_inputs,
+    rename_files,
+)
 from strategies import filenames, workflows
 
+URL = "https://a.de/cat.png?sig=1"
 NAMES = {"example.png": "comfyworker/1f.png", "unused.png": "comfyworker/2f.png"}
 
 
@@ -91,6 +99,119 @@ def test_find_file_inputs(graph: Graph, classes: NodeClasses) -> None:
         FileInput(node_id="8", input_name="image", name="example.png"),
         FileInput(node_id="11", input_name="image", name="mask.png"),
     )
+
+
+def url_node(class_type: str, input_name: str, value: Any) -> Graph:
+    """Return a graph of one node."""
+    return {"1": {"class_type": class_type, "inputs": {input_name: value}}}
+
+
+VIDEO_HELPERS = NodeClasses(
+    {
+        "VHS_LoadVideo": {"input": {"required": {"video": [["a.mp4"]], "format": [["None", "AnimateDiff"]]}}},
+        "VHS_LoadVideoFFmpeg": {"input": {"required": {"video": [["a.mp4"]]}}},
+        "VHS_LoadAudioUpload": {"input": {"required": {"audio": [["a.mp3"]], "start_time": ["FLOAT", {}]}}},
+        "VHS_LoadVideoPath": {"input": {"required": {"video": ["STRING", {"vhs_path_extensions": ["mp4"]}]}}},
+        "LoadAudio": {"input": {"required": {"audio": [["a.mp3"], {"audio_upload": True}]}}},
+        "Load3D": {"input": {"required": {"model_file": [["a.glb"], {"file_upload": True}]}}},
+        "Several": {"input": {"required": {"image": ["COMBO", {"multiselect": True, "image_upload": True}]}}},
+    }
+)
+IMAGE, VIDEO, AUDIO = ArtifactKind.IMAGE, ArtifactKind.VIDEO, ArtifactKind.AUDIO
+
+
+@pytest.mark.parametrize(
+    ("class_type", "input_name", "takes"),
+    [
+        ("LoadImage", "image", (IMAGE,)),
+        ("LoadImageMask", "image", (IMAGE,)),
+        ("LoadImageOutput", "image", (IMAGE,)),
+        ("LoadVideo", "file", (VIDEO, IMAGE)),
+        ("LoadLatent", "latent", ()),
+    ],
+)
+def test_urls_in_loaders_are_found(
+    classes: NodeClasses, class_type: str, input_name: str, takes: tuple[ArtifactKind, ...]
+) -> None:
+    """Every loader of ComfyUI's own that reads an input file is known, with what it reads."""
+    expected = UrlInput(node_id="1", input_name=input_name, url=URL, takes=takes)
+    assert find_url_inputs(url_node(class_type, input_name, URL), classes) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("class_type", "input_name", "takes"),
+    [
+        ("VHS_LoadVideo", "video", ()),
+        ("VHS_LoadVideoFFmpeg", "video", ()),
+        ("VHS_LoadAudioUpload", "audio", ()),
+        ("LoadAudio", "audio", (AUDIO, VIDEO)),
+        ("Load3D", "model_file", ()),
+    ],
+)
+def test_urls_in_other_loaders_are_found(class_type: str, input_name: str, takes: tuple[ArtifactKind, ...]) -> None:
+    """So are VideoHelperSuite's, which ComfyUI does not mark, and all that it marks."""
+    expected = UrlInput(node_id="1", input_name=input_name, url=URL, takes=takes)
+    assert find_url_inputs(url_node(class_type, input_name, URL), VIDEO_HELPERS) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("class_type", "input_name"),
+    [
+        ("CLIPTextEncode", "text"),
+        ("PrimitiveStringMultiline", "value"),
+        ("SaveImage", "filename_prefix"),
+        ("CheckpointLoaderSimple", "ckpt_name"),
+        ("LoadImageMask", "channel"),
+        ("LoadImage", "no_such_input"),
+        ("NoSuchClass", "image"),
+    ],
+)
+def test_urls_elsewhere_are_text(classes: NodeClasses, class_type: str, input_name: str) -> None:
+    """A prompt, a prefix, a choice and a class that nobody knows load no input file."""
+    assert find_url_inputs(url_node(class_type, input_name, URL), classes) == ()
+
+
+def test_urls_elsewhere_in_helpers_are_text() -> None:
+    """A path on ComfyUI's disk, or a choice beside the file, is no input file."""
+    graph = url_node("VHS_LoadVideoPath", "video", URL) | {
+        "2": {"class_type": "VHS_LoadVideo", "inputs": {"format": URL, "video": "a.mp4"}}
+    }
+    assert find_url_inputs(graph, VIDEO_HELPERS) == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        (f"{URL} [input]", [URL]),
+        ([URL, "b.png", URL + "2"], [URL, URL + "2"]),
+        ({"__value__": [URL]}, [URL]),
+        ([URL, 0], []),
+        (f"see {URL}", []),
+        ("ftp://a.de/x.png", []),
+        (7, []),
+    ],
+)
+def test_what_is_a_url_in_a_loader(value: Any, urls: list[str]) -> None:
+    """The whole text must be one; a list may hold several; a link is none."""
+    found = find_url_inputs(url_node("Several", "image", value), VIDEO_HELPERS)
+    assert [item.url for item in found] == urls
+
+
+def test_urls_become_names(classes: NodeClasses) -> None:
+    """A loader gets the stored file; the same URL in a text stays, even where a file's name would be renamed."""
+    graph = url_node("LoadImage", "image", f"{URL} [input]") | {
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": URL}},
+        "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": URL}},
+        "4": {"class_type": "NoSuchClass", "inputs": {"picture": URL}},
+    }
+    expected = copy.deepcopy(graph)
+    expected["1"]["inputs"]["image"] = "comfyworker/3f.png [input]"
+    assert rename_files(graph, classes, {URL: "comfyworker/3f.png"}) == (expected, frozenset({URL}))
+
+
+def test_a_url_is_not_repeated() -> None:
+    """No log shows a URL by showing where it was found."""
+    assert "sig" not in repr(UrlInput(node_id="1", input_name="image", url=URL))
 
 
 @given(workflows(), st.dictionaries(filenames(), filenames(), max_size=3))
