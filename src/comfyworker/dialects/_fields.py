@@ -72,6 +72,9 @@ class Fields:
             return None
         if isinstance(value, float) and math.isfinite(value) and value.is_integer():
             value = int(value)
+        if isinstance(value, float):
+            self.add(key, f"must be a whole number, it is {value:g}", "wrong_type")
+            return None
         if isinstance(value, bool) or not isinstance(value, int):
             self._wrong(key, "a whole number")
             return None

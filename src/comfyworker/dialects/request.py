@@ -220,8 +220,9 @@ def _read_source(fields: Fields, words: Words) -> _Source:
     if len(filled) > 1:
         fields.add("workflow", "and workflow_json exclude each other: send one of them", "two_modes")
     if not is_modified and not filled and "workflow" not in keys:
-        # First: clients know this text, and without a workflow nothing else matters much.
-        problems.insert(0, Problem(message=words.no_workflow, code="missing_workflow", path="workflow"))
+        if not modifications:
+            # First: clients know this text, and without a workflow nothing else matters much.
+            problems.insert(0, Problem(message=words.no_workflow, code="missing_workflow", path="workflow"))
         return _Source()
     checked = fields.json("modifications") if modifications else {}
     source = _Source(modifier=modifier, modifications=checked if isinstance(checked, dict) else {})
