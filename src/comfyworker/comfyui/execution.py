@@ -76,7 +76,7 @@ class PromptExecution:
         self._heard_at = self._looked_at = 0.0
         self._reconnect_delay_s = settings.websocket_reconnect_delay_s
         self._quiet_s = _QUIET_S
-        self._openings = 0
+        self._openings = self._breaks = 0
         self._failures = 0
         self._is_sent = False
         self._is_known = False
@@ -140,6 +140,7 @@ class PromptExecution:
 
     async def _submit(self, graph: Graph, extra_data: Mapping[str, JsonValue]) -> None:
         self._openings = self._socket.openings if self._socket.is_open else -1
+        self._breaks = self._socket.breaks if self._socket.is_open else -1
         self._heard_at = self._looked_at = time.perf_counter()
         self._is_sent = True
         try:
@@ -223,7 +224,7 @@ class PromptExecution:
         self._quiet_s = min(self._quiet_s * 2, _QUIET_MAX_S)
 
     def _lost(self) -> ComfyUICrashed | JobCanceled:
-        if self._socket.is_open and self._socket.openings == self._openings:
+        if self._socket.breaks == self._breaks:
             # It has not been restarted, or the socket would have broken.
             return JobCanceled(
                 "the job was taken out of ComfyUI's queue", hint="Somebody else deleted it there; send it again."

@@ -45,6 +45,9 @@ class EventSocket:
         self.is_open = False
         self.openings = 0
         """How often the socket has been opened; a follower that sees it change has missed events."""
+        self.breaks = 0
+        """How often it broke without our doing, as it does when ComfyUI ends."""
+        self._is_closing = False
         self.on_trouble: Callable[[], None] = lambda: None
         """Called whenever it could not be opened."""
         self._url = f"{url}/ws?clientId={self.client_id}"
@@ -89,6 +92,7 @@ class EventSocket:
     async def reopen(self) -> None:
         """Close the socket, so that it is opened anew: ComfyUI may have lost us without noticing."""
         if self._socket is not None:
+            self._is_closing = True
             await self._socket.close()
 
     async def run(self) -> None:
@@ -122,6 +126,7 @@ class EventSocket:
             self._failures = 0
             self.is_open = True
             self.openings += 1
+            self._is_closing = False
             log.debug("socket.opened", openings=self.openings)
             self._tell_changed()
             async for message in socket:
@@ -131,6 +136,7 @@ class EventSocket:
         finally:
             self.is_open = False
             self._socket = None
+            self.breaks += not self._is_closing
             log.debug("socket.closed", close_code=socket.close_code)
             self._tell_changed()
             await socket.close()

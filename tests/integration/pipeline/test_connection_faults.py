@@ -119,12 +119,24 @@ async def test_no_comfyui_there(comfyui: RealComfyUI) -> None:
     assert "COMFY_API_URL" in (result.error.hint or "")
 
 
-async def test_a_job_deleted_from_comfyuis_queue_by_somebody(comfyui: RealComfyUI, proxy: FaultProxy) -> None:
-    """A job that somebody else takes out of ComfyUI's queue ends as canceled; it is not waited for for ever."""
+@pytest.mark.parametrize("is_deaf", [False, True], ids=["", "on a socket that was opened anew"])
+async def test_a_job_deleted_from_comfyuis_queue_by_somebody(
+    comfyui: RealComfyUI, proxy: FaultProxy, is_deaf: bool
+) -> None:
+    """A job that somebody else takes out of ComfyUI's queue ends as canceled; it is not waited for for ever.
+
+    Nor is it run again when the socket was opened anew because it brought nothing: ComfyUI was not restarted.
+    """
+    if is_deaf:
+        proxy.swallow(lambda message: (message.get("data") or {}).get("prompt_id") is not None)
     async with pipeline_on(comfyui, proxy.url) as pipeline, asyncio.TaskGroup() as group:
-        gate = comfyui.base_dir / "gate-unknown"
+        gate = comfyui.base_dir / f"gate-{workflows.unique_prefix()}"
         first = group.create_task(pipeline.run(request(workflows.wait(until_file=gate))))
-        await eventually(lambda: proxy.count("POST", "/prompt") == 1)
+
+        async def is_running() -> bool:
+            return len((await queue_of(comfyui.url))[0]) == 1
+
+        await eventually(is_running)
         second = group.create_task(pipeline.run(request(workflows.colour((5, 5, 5)))))
 
         async def pending() -> list[str]:
