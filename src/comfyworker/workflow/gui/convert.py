@@ -60,6 +60,8 @@ class Conversion:
     problems: tuple[Problem, ...]
     """What could not be converted."""
     listed_models: tuple[ListedModel, ...]
+    packs: Mapping[str, str]
+    """Class → custom node pack that the file says it is from (a Comfy Registry id, else a GitHub repository)."""
 
 
 def convert_gui(value: Mapping[str, Any], classes: NodeClasses, *, path: str = "workflow") -> Graph:
@@ -95,7 +97,7 @@ def convert_what_can_be(value: Mapping[str, Any], classes: NodeClasses, *, path:
     """
     root, problems = open_scopes(read_document(value, path=path), classes)
     if problems:
-        return Conversion({}, tuple(problems), ())
+        return Conversion({}, tuple(problems), (), {})
     return _Converter(classes, path).convert(root)
 
 
@@ -108,6 +110,7 @@ class _Converter:
         self.links = LinkResolver(classes)
         self.problems: list[Problem] = []
         self.listed: list[ListedModel] = []
+        self.packs: dict[str, str] = {}
 
     def convert(self, root: Scope) -> Conversion:
         graph: Graph = {}
@@ -121,7 +124,7 @@ class _Converter:
                 values = _guessed_values(node)
             else:
                 values = widget_values(node, declaration)
-            self._note_models(node_id, node)
+            self._note_metadata(node_id, node)
             values |= {name: value for (inner, name), value in scope.inner_values.items() if inner == node.node_id}
             graph[node_id] = {
                 "class_type": node.type_name,
@@ -131,7 +134,7 @@ class _Converter:
         if not graph and not self.problems:
             message = f"{self.path} has nothing to run: its nodes are notes, muted or bypassed"
             self.problems.append(Problem(message=message, code="no_outputs", path=self.path))
-        return Conversion(graph, tuple(self.problems), tuple(self.listed))
+        return Conversion(graph, tuple(self.problems), tuple(self.listed), self.packs)
 
     def _inputs(self, scope: Scope, node: GuiNode, values: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: _as_literal(value) for name, value in values.items()}
@@ -177,7 +180,10 @@ class _Converter:
         node_class = self.classes.get(node.type_name)
         return node_class.display_name if node_class is not None else node.type_name
 
-    def _note_models(self, node_id: str, node: GuiNode) -> None:
+    def _note_metadata(self, node_id: str, node: GuiNode) -> None:
+        pack = node.properties.get("cnr_id") or node.properties.get("aux_id")
+        if isinstance(pack, str) and pack != "comfy-core":
+            self.packs.setdefault(node.type_name, pack)
         models = node.properties.get("models")
         for entry in models if isinstance(models, list) else ():
             if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
