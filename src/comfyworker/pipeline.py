@@ -9,10 +9,13 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import structlog
 from pydantic import JsonValue
 
+from comfyworker.comfyui.client import NotConnected
 from comfyworker.comfyui.collecting import collect_outputs, remove_outputs
 from comfyworker.comfyui.instance import ComfyUIInstance, CrashedBeforeBegin
 from comfyworker.comfyui.pool import ComfyUIPool
@@ -42,13 +45,29 @@ _ATTEMPTS = 3  # of a job whose ComfyUI ended before it had begun with it
 
 
 class Pipeline:
-    """Runs jobs on a pool of ComfyUIs; one for all jobs of a worker, which may overlap."""
+    """Runs jobs on a pool of ComfyUIs; one for all jobs of a worker, which may overlap.
+
+    An async context manager, whose end waits until all that the jobs left on the disk is removed.
+    """
 
     def __init__(self, pool: ComfyUIPool, settings: Settings) -> None:
         """Run jobs on `pool`."""
         self.pool = pool
         self._settings = settings
         self._stores: dict[str, InputStore] = {}
+        self._clean_ups = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        """Be ready for jobs."""
+        await self._clean_ups.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the clean-ups."""
+        # Not told of an error: a job that failed is no reason to leave the others' files where they are.
+        await self._clean_ups.__aexit__(None, None, None)
 
     async def run(
         self, request: JobRequest, *, delivery: Delivery | None = None, on_progress: ProgressSink | None = None
@@ -83,10 +102,13 @@ class Pipeline:
 
     async def _run_within_deadline(self, job: RunningJob, delivery: Delivery) -> JobResult:
         timeout_s = job.request.timeout_s or self._settings.job.timeout_s
+        deadline = asyncio.timeout(timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with deadline:
                 return await self._run_stages(job, delivery)
         except TimeoutError as error:
+            if not deadline.expired():
+                raise
             raise JobTimeout(
                 f"the job was not done within {timeout_s:g} s and was stopped in the stage '{job.stage}'",
                 hint="Give it more time (`timeout` in the request, JOB_TIMEOUT_S for all) or less to do.",
@@ -94,11 +116,14 @@ class Pipeline:
             ) from error
 
     async def _run_stages(self, job: RunningJob, delivery: Delivery) -> JobResult:
-        async with contextlib.AsyncExitStack() as clean_up:
+        clean_up = contextlib.AsyncExitStack()
+        async with contextlib.AsyncExitStack() as on_failure:
+            on_failure.push_async_exit(clean_up)
             with job.at(Stage.PREPARE):
                 files = await prepare_files(job.request.files, self._settings.inputs)
             ready = await self._any_ready(job)
-            with job.counted_as(Stage.PREPARE):
+            with job.counted_as(Stage.PREPARE), contextlib.suppress(NotConnected):
+                # One that has just gone is no fault of the job: it is checked again on the one that it gets.
                 await self._check(job, ready)
             instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
@@ -107,6 +132,9 @@ class Pipeline:
                 job.warnings.extend(collected.warnings)
             with job.at(Stage.DELIVER):
                 artifacts = await delivery.deliver(collected.artifacts)
+            on_failure.pop_all()
+        # The answer does not wait until the disk has let go of the job's files; a failed job's files go first.
+        self._clean_ups.create_task(clean_up.aclose(), name=f"cleaning up after {job.prompt_id}")
         return job.succeeded(artifacts)
 
     async def _any_ready(self, job: RunningJob) -> ComfyUIInstance:
@@ -118,7 +146,7 @@ class Pipeline:
     async def _execute_somewhere(
         self, job: RunningJob, files: tuple[DecodedFile, ...], clean_up: contextlib.AsyncExitStack
     ) -> tuple[ComfyUIInstance, PromptTracker]:
-        """Execute the job; again when ComfyUI ended before it had begun with it."""
+        """Execute the job; again, elsewhere if there is another, when ComfyUI cannot have begun with it."""
         models = model_files(job.graph)
         attempt = 1
         while True:
@@ -128,11 +156,11 @@ class Pipeline:
                     with job.waiting():
                         instance = await lease.enter_async_context(self.pool.lease(models))
                     return instance, await self._execute(job, instance, files, clean_up)
-            except CrashedBeforeBegin as crash:
+            except (CrashedBeforeBegin, NotConnected) as error:
                 if attempt == _ATTEMPTS:
                     raise
                 attempt += 1
-                log.warning("job.requeued", error=crash.message)
+                log.warning("job.requeued", error=error.message)
 
     async def _execute(
         self,
@@ -160,7 +188,8 @@ class Pipeline:
                 on_progress=job.report,
             )
         finally:
-            await finish(placed.release(), within_s=_CLEAN_UP_WITHIN_S, name="input files")
+            if files:
+                await finish(placed.release(), within_s=_CLEAN_UP_WITHIN_S, name="input files")
         job.note_execution(execution)
         return tracker
 

@@ -27,8 +27,9 @@ async def open_pipeline(settings: Settings, *, cwd: Path | None = None) -> Async
     Raises:
         ComfyUINotFound: there is no ComfyUI.
     """
-    async with ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd()) as pool:
-        yield Pipeline(pool, settings)
+    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd())
+    async with pool, Pipeline(pool, settings) as pipeline:
+        yield pipeline
 
 
 async def answer(content: bytes, dialect: Dialect, settings: Settings) -> tuple[dict[str, JsonValue], bool]:

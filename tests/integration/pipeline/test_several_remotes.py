@@ -1,7 +1,12 @@
 """Several ComfyUIs that run already, of which one goes away."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
+import pytest
+
+from comfyworker.comfyui.client import NotConnected
 from support import workflows
 from support.eventually import eventually
 from support.pipelines import code, colour_of, pipeline_on, request
@@ -21,3 +26,22 @@ async def test_jobs_of_one_that_is_gone_go_to_the_other(comfyui: RealComfyUI, pr
             results = await asyncio.gather(*jobs)
         assert [code(result) for result in results] == ["succeeded"] * 4
         assert [colour_of(result.artifacts[0]) for result in results] == colours
+
+
+async def test_a_submission_that_was_refused_is_made_again(
+    comfyui: RealComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job whose submission certainly did not arrive, as in the moment of a restart, is submitted again."""
+    async with pipeline_on(comfyui) as pipeline:
+        await eventually(lambda: pipeline.pool.instances[0].is_ready)
+        client = pipeline.pool.instances[0].client
+        submit, refusals = client.submit, [NotConnected("ComfyUI does not accept connections")]
+
+        async def refuse_once(*args: Any, **kwargs: Any) -> Mapping[str, Any]:
+            if refusals:
+                raise refusals.pop()
+            return await submit(*args, **kwargs)
+
+        monkeypatch.setattr(client, "submit", refuse_once)
+        result = await pipeline.run(request(workflows.colour((7, 7, 7))))
+    assert (code(result), refusals) == ("succeeded", [])
