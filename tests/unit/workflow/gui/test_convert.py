@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from comfyworker.errors import InvalidWorkflow, MissingNode, WorkflowFormatUI
 from comfyworker.workflow import NodeClasses
 from comfyworker.workflow.gui import ListedModel, convert_gui, convert_what_can_be, is_gui_format
-from unit.workflow.gui.conftest import line, node, widget, workflow
+from support.gui_workflows import line, node, widget, workflow
 
 
 @pytest.fixture

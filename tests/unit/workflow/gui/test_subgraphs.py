@@ -7,7 +7,7 @@ import pytest
 from comfyworker.errors import WorkflowFormatUI
 from comfyworker.workflow import NodeClasses
 from comfyworker.workflow.gui import convert_gui
-from unit.workflow.gui.conftest import line, node, widget, workflow
+from support.gui_workflows import line, node, widget, workflow
 
 INNER: dict[str, Any] = {
     "id": "sub-1",

@@ -6,7 +6,7 @@ import pytest
 
 from comfyworker.workflow import NodeClasses
 from comfyworker.workflow.gui import convert_gui
-from unit.workflow.gui.conftest import node, workflow
+from support.gui_workflows import node, workflow
 
 
 def values(classes: NodeClasses, kind: str, held: Any, **parts: Any) -> dict[str, Any]:
