@@ -218,6 +218,22 @@ class InputSettings(_Group):
     )
 
 
+class ModifierSettings(_Group):
+    """Which modifiers there are."""
+
+    folder: Path | None = Field(
+        default=None,
+        validation_alias=_env("MODIFIERS_DIR"),
+        description="Folder with more modifier files (`*.json`); one that bears the name of a built-in replaces it.",
+    )
+    default_workflow: Path | None = Field(
+        default=None,
+        validation_alias=_env("DEFAULT_WORKFLOW"),
+        description="Workflow file (API format) for the modifier RawWorkflow where the request brings none; without "
+        "it, Text2Image's.",
+    )
+
+
 class DeliverySettings(_Group):
     """What becomes of a job's outputs."""
 
@@ -271,6 +287,7 @@ class Settings(_Group):
     comfyui: ComfyUISettings = ComfyUISettings()
     job: JobSettings = JobSettings()
     inputs: InputSettings = InputSettings()
+    modifiers: ModifierSettings = ModifierSettings()
     delivery: DeliverySettings = DeliverySettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
