@@ -105,11 +105,12 @@ def _wait_for_end(child: subprocess.Popen[bytes], wakeup: socket.socket, stops: 
 
 
 def _stop(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ask ComfyUI to end as Ctrl-C would, and kill it when it does not within the grace period."""
-    child.send_signal(signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(timeout=grace_s)
-        return
+    """Ask ComfyUI to end as Ctrl-C would, and kill it when it does not within the grace period; at once without one."""
+    if grace_s > 0:
+        child.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=grace_s)
+            return
     child.kill()
     child.wait()
 
@@ -130,7 +131,8 @@ def main(grace_s: float, command: list[str]) -> int:
         print(f"{command[0]} cannot be started: {error.strerror}", flush=True)
         return _CANNOT_START
     if not _wait_for_end(child, wakeup, stops):
-        _stop(child, grace_s)
+        # Nobody waits for what a dead worker's ComfyUI still does, and the next worker wants its folders and its GPU.
+        _stop(child, grace_s if stops else 0.0)
     _kill_descendants()
     code = child.returncode
     return 128 - code if code < 0 else code

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from yarl import URL
 
 from comfyworker.comfyui._wire import parse_json
-from comfyworker.errors import ComfyUIUnreachable
+from comfyworker.errors import ComfyUIUnreachable, InvalidRequest
 from comfyworker.jobs import Graph
 from comfyworker.settings import ComfyUISettings
 
@@ -29,6 +29,7 @@ _HTTP_OK = 200
 _HTTP_BAD_REQUEST = 400
 _HTTP_FORBIDDEN = 403
 _HTTP_NOT_FOUND = 404
+_HTTP_TOO_LARGE = 413
 
 
 class SubmissionRefused(Exception):
@@ -90,6 +91,7 @@ class ComfyUIClient:
 
         Raises:
             SubmissionRefused: ComfyUI found it invalid; nothing was queued.
+            InvalidRequest: it is larger than ComfyUI takes.
             OutcomeUnknown: the connection broke before the answer came.
             NotConnected: nothing was sent.
             ComfyUIUnreachable: ComfyUI answered with something else; it was not taken.
@@ -104,6 +106,12 @@ class ComfyUIClient:
                 timeout=self._timeout,
             ) as answer:
                 content = await answer.read()
+                if answer.status == _HTTP_TOO_LARGE:
+                    raise InvalidRequest(
+                        "the workflow is larger than ComfyUI takes",
+                        hint="Send pictures as input files, not inside the workflow, or raise ComfyUI's "
+                        "--max-upload-size.",
+                    )
                 if answer.status == _HTTP_BAD_REQUEST:
                     raise SubmissionRefused(_parse(content, "POST /prompt"))
                 self._check(answer, "POST", "/prompt")

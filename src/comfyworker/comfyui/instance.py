@@ -111,11 +111,15 @@ class ComfyUIInstance:
         await self._doubted.wait()
         self._doubted.clear()
 
-    async def wait_answer(self, *, within_s: float) -> None:
+    async def wait_answer(self, *, within_s: float, max_looks: int = 0) -> None:
         """Wait until ComfyUI answers.
 
+        Args:
+            within_s: Seconds to wait at most.
+            max_looks: How often to look at most; 0 sets no limit.
+
         Raises:
-            ComfyUIUnreachable: it did not in time, or not within COMFY_API_AVAILABLE_MAX_RETRIES looks.
+            ComfyUIUnreachable: it did not.
         """
         interval_s = self.settings.available_interval_ms / 1000
         begun_at = time.perf_counter()
@@ -125,7 +129,7 @@ class ComfyUIInstance:
                 await self.client.system_stats()
             except ComfyUIUnreachable as error:
                 looks += 1
-                is_last = looks >= self.settings.available_max_retries > 0
+                is_last = looks >= max_looks > 0
                 if is_last or time.perf_counter() - begun_at >= within_s:
                     waited_s = time.perf_counter() - begun_at
                     raise ComfyUIUnreachable(
@@ -266,7 +270,8 @@ async def wait_back(instance: ComfyUIInstance) -> None:
     """Wait until ComfyUI answers; after COMFY_API_AVAILABLE_TIMEOUT_S, waiting jobs are told that it does not."""
     while True:
         try:
-            await instance.wait_answer(within_s=instance.settings.available_timeout_s)
+            limits = instance.settings
+            await instance.wait_answer(within_s=limits.available_timeout_s, max_looks=limits.available_max_retries)
         except ComfyUIUnreachable as error:
             instance.set_gone(error)
             log.warning("comfyui.unreachable", instance=instance.name, error=error.message)

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from comfyworker.comfyui.client import ComfyUIClient, NotConnected, OutcomeUnknown, QueueView, SubmissionRefused
-from comfyworker.errors import ComfyUIUnreachable
+from comfyworker.errors import ComfyUIUnreachable, InvalidRequest
 from comfyworker.settings import ComfyUISettings
 from support import workflows
 from support.eventually import eventually
@@ -165,6 +165,13 @@ CALLS: list[tuple[str, str, Call]] = [
     ("POST", "/prompt", lambda client: client.submit({}, prompt_id="p", client_id="c", extra_data={})),
 ]
 each_call = pytest.mark.parametrize(("method", "path", "call"), CALLS, ids=[f"{one[0]} {one[1]}" for one in CALLS])
+
+
+async def test_a_workflow_that_is_too_large(client: ComfyUIClient, proxy: FaultProxy) -> None:
+    """What ComfyUI's limit on bodies refuses is a fault of the request, which would not go better later."""
+    proxy.answer("POST", "/prompt", status=413)
+    with pytest.raises(InvalidRequest, match="larger than ComfyUI takes"):
+        await client.submit({}, prompt_id="p", client_id="c", extra_data={})
 
 
 @each_call

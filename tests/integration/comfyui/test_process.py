@@ -40,7 +40,7 @@ from comfyworker.comfyui.process import ComfyUIProcess
 
 async def main():
     command = [sys.executable, *sys.argv[1:]]
-    async with ComfyUIProcess(command, name="test", environment={"PATH": "/usr/bin:/bin"}, cwd=Path.cwd(), grace_s=0.2):
+    async with ComfyUIProcess(command, name="test", environment={}, cwd=Path.cwd(), grace_s=3600):
         await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -184,8 +184,9 @@ async def test_nothing_it_started_is_left(tmp_path: Path, ids_file: Path, end: s
 
 
 async def test_the_worker_is_killed(ids_file: Path) -> None:
-    """When the worker is killed with SIGKILL, the program and everything it started end."""
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, "-c", family(), str(ids_file))
+    """When the worker is killed with SIGKILL, the program and everything it started end, without any grace."""
+    stubborn = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{family()}"
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, "-c", stubborn, str(ids_file))
     ids = await read_ids(ids_file)
     assert {name: is_running(pid) for name, pid in ids.items()} == dict.fromkeys(ids, True)
     worker.kill()
