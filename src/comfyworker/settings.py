@@ -194,6 +194,11 @@ class JobSettings(_Group):
         validation_alias=_env("CANCEL_DEADLINE_S"),
         description="Seconds to wait until ComfyUI has let go of a job that was stopped.",
     )
+    response_format: Literal["worker-comfyui", "urls", "flux", "pyworker"] = Field(
+        default="worker-comfyui",
+        validation_alias=_env("RESPONSE_FORMAT"),
+        description="Dialect of the answers to requests that name none in `response_format`.",
+    )
     comfy_org_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=_env("COMFY_ORG_API_KEY"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import orjson
 from pydantic import JsonValue
 
 from comfyworker.comfyui.pool import ComfyUIPool
-from comfyworker.dialects.protocol import Dialect
+from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
+from comfyworker.dialects import Dialect, choose_dialect, dialect_named, wanted_id
 from comfyworker.errors import InvalidRequest, WorkerError
-from comfyworker.jobs import JobResult
+from comfyworker.jobs import JobError, JobRequest, JobResult, JobStatus, Timings
 from comfyworker.pipeline import Pipeline
 from comfyworker.settings import Settings
 
@@ -32,24 +34,46 @@ async def open_pipeline(settings: Settings, *, cwd: Path | None = None) -> Async
         yield pipeline
 
 
-async def answer(content: bytes, dialect: Dialect, settings: Settings) -> tuple[dict[str, JsonValue], bool]:
+async def answer(
+    content: bytes, settings: Settings, *, dialect: Dialect | None = None
+) -> tuple[dict[str, JsonValue], bool]:
     """Run one request as a platform would; return the answer that the platform would get, and whether it succeeded.
 
     A request that is wrong in itself is answered without starting anything.
 
     Args:
         content: The request as JSON text.
-        dialect: What it is spoken in.
         settings: The worker's settings.
+        dialect: What to answer in; None takes what the request asks for in `response_format`, else RESPONSE_FORMAT.
     """
-    job_id = uuid.uuid4().hex
+    created_at, begun_at = time.time(), time.perf_counter()
+    spoken, job_id = dialect or dialect_named(settings.job.response_format), str(uuid.uuid4())
     try:
-        request = dialect.parse(parse_json(content), new_id=lambda: job_id)
-        async with open_pipeline(settings) as pipeline:
-            result = await pipeline.run(request)
+        body = parse_json(content)
+        spoken = dialect or choose_dialect(body, default=spoken.name)
+        job_id = wanted_id(body) or job_id
+        request = spoken.parse(body, new_id=lambda: job_id)
+        result = await _run(request, spoken, settings)
     except WorkerError as error:
-        result = JobResult.refused(job_id, error)
-    return dialect.render(result), result.error is None
+        timings = Timings(total_s=time.perf_counter() - begun_at)
+        result = JobResult.refused(job_id, error).model_copy(update={"timings": timings})
+    result = result.model_copy(update={"created_at": created_at, "completed_at": time.time()})
+    try:
+        return spoken.render(result), result.error is None
+    except WorkerError as error:
+        failed = {"status": JobStatus.FAILED, "error": JobError.of(error)}
+        return spoken.render(result.model_copy(update=failed)), False
+
+
+async def _run(request: JobRequest, dialect: Dialect, settings: Settings) -> JobResult:
+    delivery = None
+    if dialect.wants_urls:
+        # ComfyUI can only serve what is left to it.
+        kept = settings.delivery.model_copy(update={"keep_outputs": True})
+        settings = settings.model_copy(update={"delivery": kept})
+        delivery = ComfyUIUrlDelivery()
+    async with open_pipeline(settings) as pipeline:
+        return await pipeline.run(request, delivery=delivery)
 
 
 def parse_json(content: bytes, *, name: str = "the request", hint: str = _SHAPE) -> object:
