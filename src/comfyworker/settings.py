@@ -222,6 +222,53 @@ class InputSettings(_Group):
         description="Most pixels that an input picture may have, so that no small file fills the memory.",
     )
 
+    allow_private_urls: bool = Field(
+        default=False,
+        validation_alias=_env("ALLOW_PRIVATE_URLS"),
+        description="Fetch input files also from this machine and from private networks; only for callers you trust.",
+    )
+    url_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        validation_alias=_env("INPUT_URL_TIMEOUT_S"),
+        description="Seconds within which an input file must be fetched from its URL, redirects and retries included.",
+    )
+    url_connect_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        validation_alias=_env("INPUT_URL_CONNECT_TIMEOUT_S"),
+        description="Seconds within which a connection to a URL's host must stand.",
+    )
+    url_read_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        validation_alias=_env("INPUT_URL_READ_TIMEOUT_S"),
+        description="Seconds that a URL's host may stay silent in the middle of its answer.",
+    )
+    url_max_redirects: int = Field(
+        default=5,
+        ge=0,
+        validation_alias=_env("INPUT_URL_MAX_REDIRECTS"),
+        description="How many redirects are followed from the URL of an input file.",
+    )
+    url_attempts: int = Field(
+        default=3,
+        ge=1,
+        validation_alias=_env("INPUT_URL_ATTEMPTS"),
+        description="How often a URL is asked at most while its host fails (5xx, broken connections).",
+    )
+    url_parallel: int = Field(
+        default=4,
+        ge=1,
+        validation_alias=_env("INPUT_URL_PARALLEL"),
+        description="How many input files of one job are fetched at the same time.",
+    )
+    max_fetched_bytes: int = Field(
+        default=1_000_000_000,
+        gt=0,
+        validation_alias=_env("INPUT_URLS_MAX_BYTES"),
+        description="Most bytes that one job's input files by URL may have together, since memory holds them.",
+    )
 
 class ModifierSettings(_Group):
     """Which modifiers there are."""

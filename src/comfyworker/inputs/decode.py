@@ -11,10 +11,12 @@ import pybase64
 
 from comfyworker.errors import InvalidRequest
 from comfyworker.inputs._problems import beginning, refuse
+from comfyworker.workflow.urls import is_url
 
 _MAX_NAME_CHARS = 255
+_MAX_URL_CHARS = 8192
 _DATA_URI = re.compile(r"\s*data:", re.IGNORECASE)
-_URL = re.compile(r"\s*https?://", re.IGNORECASE)
+_OTHER_URL = re.compile(r"\s*([a-z][a-z0-9+.\-]{1,20}):/", re.IGNORECASE)
 _WHITESPACE = b" \t\r\n\v\f"
 _LINE_ENDS = b"\r\n"
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
@@ -35,14 +37,15 @@ def decode_data(text: str, *, path: str, max_bytes: int) -> bytes:
     Raises:
         InvalidRequest: with the one problem of this text, which shows its beginning, never the whole.
     """
-    if _URL.match(text):
+    data_uri = _DATA_URI.match(text)
+    other_url = None if data_uri else _OTHER_URL.match(text)
+    if other_url:
         raise refuse(
-            f"{path} is a URL; a file must come with the request, as base64 or as a data URI",
+            f"{path} is a URL that begins with {other_url[1].lower()}:, which is not fetched from",
             code="url_not_taken",
             path=path,
-            hint="Download the file and send its bytes as base64.",
+            hint="Give an http:// or https:// URL, or send the file's bytes as base64.",
         )
-    data_uri = _DATA_URI.match(text)
     if data_uri is None:
         return _from_base64(text, path, max_bytes)
     start = text.find(",", data_uri.end(), data_uri.end() + _MAX_HEADER_CHARS) + 1
@@ -58,12 +61,14 @@ def decode_data(text: str, *, path: str, max_bytes: int) -> bytes:
 def check_name(name: str, *, path: str) -> None:
     """Refuse a name that no file in a folder can have; a plain subfolder (`a/b.png`) is fine.
 
-    The name is a label that the workflow uses: no path on our disk is ever made from it.
+    The name is a label that the workflow uses: no path on our disk is ever made from it. So a URL may stand for it.
 
     Raises:
         InvalidRequest: with what is wrong with the name.
     """
     parts = name.split("/")
+    if is_url(name) and len(name) <= _MAX_URL_CHARS:
+        return
     if not name.strip():
         fault = "is empty"
     elif len(name) > _MAX_NAME_CHARS:
@@ -80,7 +85,7 @@ def check_name(name: str, *, path: str) -> None:
         fault = "has a control character in it"
     else:
         return
-    what = "" if fault == "is empty" else f"; it {beginning(name)}"
+    what = "" if fault == "is empty" or is_url(name) else f"; it {beginning(name)}"
     raise refuse(
         f"{path} {fault}{what}",
         code="invalid_name",

@@ -67,7 +67,7 @@ _OTHERS = (
 )
 
 
-def identify(data: bytes, *, name: str, path: str, max_pixels: int) -> Media:
+def identify(data: bytes, *, name: str, path: str, max_pixels: int, quotes_text: bool = True) -> Media:
     """Return what `data` is; a picture is also checked to be whole.
 
     Taken are the pictures, videos, sounds, 3D models, tensors and archives that ComfyUI's loaders read: clients send
@@ -78,6 +78,7 @@ def identify(data: bytes, *, name: str, path: str, max_pixels: int) -> Media:
         name: The name that it came with; one of a picture must hold a picture.
         path: Where it stood in the request, for the error.
         max_pixels: Most pixels that a picture may have.
+        quotes_text: Show the beginning of a text in the error.
 
     Raises:
         InvalidRequest: with what is there instead.
@@ -91,7 +92,7 @@ def identify(data: bytes, *, name: str, path: str, max_pixels: int) -> Media:
         return Media(ArtifactKind.IMAGE, _PICTURE_FORMATS[picture_format])
     media = _other_media(data)
     if media is None:
-        raise _unknown(data, path)
+        raise _unknown(data, path, quotes_text=quotes_text)
     extension = name.rpartition(".")[2].lower()
     if extension in _PICTURE_EXTENSIONS:
         raise refuse(
@@ -159,9 +160,9 @@ def _tensors(data: bytes) -> Media | None:
     return Media(ArtifactKind.FILE, "safetensors")
 
 
-def _unknown(data: bytes, path: str) -> InvalidRequest:
+def _unknown(data: bytes, path: str, *, quotes_text: bool) -> InvalidRequest:
     return refuse(
-        f"{path} is {_describe(data)}, which is not a picture or other file that is taken",
+        f"{path} is {_describe(data, quotes_text=quotes_text)}, which is not a picture or other file that is taken",
         code="unknown_media",
         path=path,
         hint="Taken are PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, MP4, MOV, WebM, MKV, AVI, WAV, MP3, FLAC, Ogg, Opus, "
@@ -169,7 +170,7 @@ def _unknown(data: bytes, path: str) -> InvalidRequest:
     )
 
 
-def _describe(data: bytes) -> str:
+def _describe(data: bytes, *, quotes_text: bool) -> str:
     start = data[:_TEXT_MARGIN].lstrip().lower()
     for beginning_bytes, what in _OTHERS:
         if start.startswith(beginning_bytes):
@@ -178,5 +179,5 @@ def _describe(data: bytes) -> str:
         return "a HEIF picture"
     text = data[:_TEXT_MARGIN].decode("utf-8", "ignore")
     if text and all(character.isprintable() or character.isspace() for character in text) and b"\0" not in data[:64]:
-        return f"text that {beginning(text)}"
+        return f"text that {beginning(text)}" if quotes_text else "text"
     return f"{len(data)} bytes of an unknown kind"

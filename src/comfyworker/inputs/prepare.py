@@ -1,9 +1,10 @@
-"""The files of a request, decoded and checked, before any of them touches a disk."""
+"""The files of a request, decoded or fetched and checked, before any of them touches a disk."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,9 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from comfyworker.errors import InvalidRequest
 from comfyworker.inputs._problems import combine, refuse
 from comfyworker.inputs.decode import check_name, decode_data
-from comfyworker.inputs.media import identify
+from comfyworker.inputs.fetched import Fetched
+from comfyworker.inputs.media import Media, identify
 from comfyworker.jobs import ArtifactKind, InputFile
 from comfyworker.settings import InputSettings
+from comfyworker.workflow.files import UrlInput
+from comfyworker.workflow.urls import file_name, is_url, shown_name, shown_url
 
 _INLINE_CHARS = 256 * 1024
 """Up to this many characters of base64 the work takes less time than the way to a thread and back."""
@@ -24,8 +28,8 @@ class DecodedFile(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
-    """The name by which the workflow calls it."""
+    name: str = Field(repr=False)
+    """The name by which the workflow calls it; a URL may stand for it, so it is shown by `shown_name` only."""
     data: bytes = Field(repr=False)
     kind: ArtifactKind
     extension: str
@@ -39,48 +43,107 @@ class DecodedFile(BaseModel):
         return f"{self.digest}.{self.extension}"
 
 
-async def prepare_files(files: Sequence[InputFile], settings: InputSettings) -> tuple[DecodedFile, ...]:
+class _Place(NamedTuple):
+    """Where a file stands in the request."""
+
+    file: InputFile
+    path: str
+    name_path: str
+    node_id: str | None = None
+    input_name: str | None = None
+    takes: tuple[str, ...] = ()
+    """The kinds of files that the node loads; none if that is not known."""
+
+    def located(self, error: InvalidRequest) -> InvalidRequest:
+        """Return `error` with the file's place in its problems, as far as they do not name it."""
+        known = self.path, self.name_path
+        problems = [
+            problem.model_copy(
+                update={
+                    "path": problem.path if problem.path in known else self.path,
+                    "node_id": self.node_id,
+                    "input_name": self.input_name,
+                }
+            )
+            for problem in error.problems
+        ]
+        return InvalidRequest(error.message, hint=error.hint, problems=problems)
+
+
+async def prepare_files(
+    files: Sequence[InputFile], settings: InputSettings, *, url_inputs: Sequence[UrlInput] = ()
+) -> tuple[DecodedFile, ...]:
     """Return the files of a request as checked bytes; a file that was sent twice is in it once.
 
-    Large files are decoded in a thread, so that the event loop never waits for them.
+    Files that are URLs are fetched, each URL once. Large files are decoded in a thread, so that the event loop never
+    waits for them.
+
+    Args:
+        files: What came with the request.
+        settings: The limits.
+        url_inputs: URLs that stand in the workflow itself. Each becomes a file that is named by the URL, as
+            `rename_files` wants it; one that `files` brings under that name is not fetched.
 
     Raises:
-        InvalidRequest: with *everything* that is wrong with the files: names, encoding, size, content, and two files
-            of one name.
+        InvalidRequest: with *everything* that is wrong with the files: names, URLs, encoding, size, content, and two
+            files of one name.
     """
+    places = _places(files, url_inputs)
+    fetched = await _fetch([place.file.data for place in places if is_url(place.file.data)], settings)
     decoded: dict[str, DecodedFile] = {}
     faults: list[InvalidRequest] = []
-    for index, file in enumerate(files):
+    for place in places:
         try:
-            if len(file.data) > _INLINE_CHARS:
-                prepared = await asyncio.to_thread(_prepare, file, index, settings)
+            if max(len(place.file.data), len(fetched.data.get(place.file.data, b""))) > _INLINE_CHARS:
+                prepared = await asyncio.to_thread(_prepare, place, fetched, settings)
             else:
-                prepared = _prepare(file, index, settings)
+                prepared = _prepare(place, fetched, settings)
             if decoded.setdefault(prepared.name, prepared).digest != prepared.digest:
-                raise _named_twice(prepared.name, index)
+                raise _named_twice(prepared.name, place.name_path)
         except InvalidRequest as error:
-            faults.append(error)
+            faults.append(place.located(error))
     if faults:
         raise combine(faults)
     return tuple(decoded.values())
 
 
-def _prepare(file: InputFile, index: int, settings: InputSettings) -> DecodedFile:
-    path = f"images[{index}].image"
+def _places(files: Sequence[InputFile], url_inputs: Sequence[UrlInput]) -> list[_Place]:
+    sent = [_Place(file, f"images[{index}].image", f"images[{index}].name") for index, file in enumerate(files)]
+    names = {file.name for file in files}
+    for found in url_inputs:
+        if found.url not in names:
+            path = f"workflow.{found.node_id}.inputs.{found.input_name}"
+            file = InputFile(name=found.url, data=found.url)
+            sent.append(_Place(file, path, path, found.node_id, found.input_name, found.takes))
+    return sent
+
+
+async def _fetch(urls: Sequence[str], settings: InputSettings) -> Fetched:
+    if not urls:
+        return Fetched({}, {})
+    # Its retries take 20 ms to import, which only jobs with URLs need.
+    from comfyworker.inputs.fetch import fetch_urls  # noqa: PLC0415
+
+    return await fetch_urls(urls, settings)
+
+
+def _prepare(place: _Place, fetched: Fetched, settings: InputSettings) -> DecodedFile:
+    name = place.file.name
     faults: list[InvalidRequest] = []
     try:
-        check_name(file.name, path=f"images[{index}].name")
+        # A URL in a node is no name that the caller chose, and it is held to the rules for URLs.
+        if place.node_id is None:
+            check_name(name, path=place.name_path)
     except InvalidRequest as error:
         faults.append(error)
     try:
-        data = decode_data(file.data, path=path, max_bytes=settings.max_file_bytes)
-        media = identify(data, name=file.name, path=path, max_pixels=settings.max_pixels)
+        data, media = _content(place, fetched, settings)
     except InvalidRequest as error:
         raise combine([*faults, error]) from error
     if faults:
         raise combine(faults)
     return DecodedFile(
-        name=file.name,
+        name=name,
         data=data,
         kind=media.kind,
         extension=media.extension,
@@ -88,12 +151,38 @@ def _prepare(file: InputFile, index: int, settings: InputSettings) -> DecodedFil
     )
 
 
-def _named_twice(name: str, index: int) -> InvalidRequest:
-    path = f"images[{index}].name"
+def _content(place: _Place, fetched: Fetched, settings: InputSettings) -> tuple[bytes, Media]:
+    """Return a file's bytes and what they are."""
+    text, path = place.file.data, place.path
+    if not is_url(text):
+        data = decode_data(text, path=path, max_bytes=settings.max_file_bytes)
+        return data, identify(data, name=place.file.name, path=path, max_pixels=settings.max_pixels)
+    fault = fetched.faults.get(text)
+    if fault is not None:
+        raise refuse(f"{path}: {shown_url(text)} {fault.reason}", code=fault.code, path=path, hint=fault.hint)
+    data = fetched.data[text]
+    media = identify(
+        data,
+        name=file_name(place.file.name),
+        path=f"{path} (from {shown_url(text)})",
+        max_pixels=settings.max_pixels,
+        quotes_text=False,  # Such a text may repeat the URL, with its secrets.
+    )
+    if place.takes and media.kind not in place.takes:
+        raise refuse(
+            f"{path} (from {shown_url(text)}) is {media.kind} ({media.extension}), where the node loads "
+            f"{' or '.join(place.takes)}",
+            code="wrong_media",
+            path=path,
+        )
+    return data, media
+
+
+def _named_twice(name: str, path: str) -> InvalidRequest:
     return refuse(
-        f"{path}: '{name}' names two different files",
+        f"{path}: '{shown_name(name)}' names two different files",
         code="name_used_twice",
         path=path,
-        received=name,
+        received=shown_name(name),
         hint="Give each file a name of its own, and use that name in the workflow.",
     )

@@ -95,10 +95,23 @@ def test_an_empty_file_is_refused(text: str) -> None:
     assert problem(text) == ("empty_file", "images[1].image is empty")
 
 
-def test_a_url_is_refused() -> None:
-    """Nothing is fetched for the caller here."""
-    code, message = problem("https://example.com/a.png")
-    assert (code, "is a URL" in message) == ("url_not_taken", True)
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        ("file:///etc/passwd", "file"),
+        (" FTP://user:secret@a.de/x.png", "ftp"),
+        ("s3://bucket/a.png", "s3"),
+        ("gopher://a.de", "gopher"),
+        ("file:/etc/passwd", "file"),
+        ("https://a.de/x.png", "https"),
+    ],
+)
+def test_a_url_is_no_base64(text: str, scheme: str) -> None:
+    """It is said that it is one, and nothing of it but its scheme is shown."""
+    assert problem(text) == (
+        "url_not_taken",
+        f"images[1].image is a URL that begins with {scheme}:, which is not fetched from",
+    )
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -148,3 +161,16 @@ def test_a_name_that_no_file_can_have_is_refused(name: str, fault: str) -> None:
         check_name(name, path="images[0].name")
     assert caught.value.message.startswith(f"images[0].name {fault}")
     assert caught.value.problems[0].code == "invalid_name"
+
+
+@pytest.mark.parametrize("name", ["https://a.de/x.png?sig=1", "http://a.de/" + "x" * 4000])
+def test_a_url_may_be_a_name(name: str) -> None:
+    """The workflow may call a file by its URL."""
+    check_name(name, path="images[0].name")
+
+
+def test_a_url_that_is_no_name_is_not_shown() -> None:
+    """One that is too long is refused, without what it holds."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_name("http://a/?secret" + "x" * 9000, path="images[0].name")
+    assert caught.value.message == ("images[0].name has 9016 characters, more than the 255 that a file's name may have")

@@ -192,3 +192,10 @@ def test_any_bytes_raise_nothing_foreign(data: bytes) -> None:
     """Any bytes are known or refused."""
     with contextlib.suppress(InvalidRequest):
         media(data)
+
+
+def test_a_text_need_not_be_shown() -> None:
+    """What a server answered may hold what nobody else should read."""
+    with pytest.raises(InvalidRequest) as caught:
+        identify(b"your token is 1234", name="a", path=PATH, max_pixels=1, quotes_text=False)
+    assert caught.value.message == f"{PATH} is text, which is not a picture or other file that is taken"
