@@ -10,6 +10,7 @@ from comfyworker.cli.doctor import doctor
 from comfyworker.cli.handle import handle
 from comfyworker.cli.run import run
 from comfyworker.cli.settings import show_settings
+from comfyworker.cli.workflow import app as workflow_app
 
 app = typer.Typer(
     name="comfyworker",
@@ -46,4 +47,5 @@ app.command(name="run")(run)
 app.command(name="handle")(handle)
 app.command(name="doctor")(doctor)
 app.command(name="settings")(show_settings)
+app.add_typer(workflow_app, name="workflow")
 app.add_typer(comfyui_app, name="comfyui")

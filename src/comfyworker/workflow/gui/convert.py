@@ -24,7 +24,7 @@ from comfyworker.workflow.gui.links import (
     Unresolved,
 )
 from comfyworker.workflow.gui.scopes import Scope, active_nodes, open_scopes
-from comfyworker.workflow.gui.widgets import widget_values
+from comfyworker.workflow.gui.widgets import CONTROLS, widget_values
 from comfyworker.workflow.models import is_model_name
 from comfyworker.workflow.node_classes import NodeClasses
 
@@ -208,8 +208,9 @@ def _guessed_values(node: GuiNode) -> dict[str, Any]:
         return {str(name): value for name, value in node.values.items()}
     values = node.values or []
     names = [slot.widget for slot in node.inputs if slot.widget]
-    if len(names) == len(values):
-        return {str(name): value for name, value in zip(names, values, strict=True) if value is not None}
+    for held in (values, [value for value in values if not (isinstance(value, str) and value in CONTROLS)]):
+        if len(names) == len(held):
+            return {str(name): value for name, value in zip(names, held, strict=True) if value is not None}
     return {f"widgets_values.{index}": value for index, value in enumerate(values) if is_model_name(value)}
 
 

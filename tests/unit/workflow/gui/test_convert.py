@@ -172,6 +172,24 @@ def test_what_can_be_is_converted(plain: dict[str, Any], classes: NodeClasses) -
     assert [problem.code for problem in done.problems] == ["missing_node"]
 
 
+def test_a_new_file_names_the_widgets_of_unknown_classes(plain: dict[str, Any], classes: NodeClasses) -> None:
+    """An input stands beside each widget, so what it held can be told without the class."""
+    plain["nodes"][0] |= {
+        "type": "Loader (Custom)",
+        "inputs": [widget("seed", "INT"), widget("file", "COMBO")],
+        "widgets_values": [3, "fixed", "b.safetensors"],
+    }
+    done = convert_what_can_be(plain, classes)
+    assert done.graph["1"]["inputs"] == {"seed": 3, "file": "b.safetensors"}
+
+
+def test_packs_are_those_that_the_file_names(plain: dict[str, Any], classes: NodeClasses) -> None:
+    """A registry id or a repository, for classes that are not ComfyUI's own."""
+    plain["nodes"][0]["properties"] = {"cnr_id": "comfy-core"}
+    plain["nodes"][1]["properties"] = {"aux_id": "someone/some-nodes"}
+    assert convert_what_can_be(plain, classes).packs == {"Latent": "someone/some-nodes"}
+
+
 def test_listed_models_are_those_of_active_nodes(plain: dict[str, Any], classes: NodeClasses) -> None:
     """The metadata of muted nodes does not count."""
     entry = {"name": "b.safetensors", "url": "https://example.com/b", "directory": "checkpoints"}
