@@ -270,6 +270,7 @@ class InputSettings(_Group):
         description="Most bytes that one job's input files by URL may have together, since memory holds them.",
     )
 
+
 class ModifierSettings(_Group):
     """Which modifiers there are."""
 
