@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import shutil
 import tempfile
 import uuid
@@ -29,9 +30,11 @@ from comfyworker.inputs.store import InputStore
 from comfyworker.jobs import Graph, JobRequest, JobResult, Progress
 from comfyworker.running import RunningJob, Stage
 from comfyworker.settings import Settings
+from comfyworker.workflow.assembly import assemble
 from comfyworker.workflow.files import rename_files
 from comfyworker.workflow.fresh import mark_outputs
 from comfyworker.workflow.models import model_files
+from comfyworker.workflow.modifiers import Modifiers
 from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.preflight import check_workflow, raise_problems
 from comfyworker.workflow.weights import node_weights
@@ -50,10 +53,11 @@ class Pipeline:
     An async context manager, whose end waits until all that the jobs left on the disk is removed.
     """
 
-    def __init__(self, pool: ComfyUIPool, settings: Settings) -> None:
-        """Run jobs on `pool`."""
+    def __init__(self, pool: ComfyUIPool, settings: Settings, modifiers: Modifiers | None = None) -> None:
+        """Run jobs on `pool`; without `modifiers`, those that bring a workflow of their own."""
         self.pool = pool
         self._settings = settings
+        self._modifiers = modifiers or Modifiers()
         self._stores: dict[str, InputStore] = {}
         self._clean_ups = asyncio.TaskGroup()
 
@@ -194,18 +198,27 @@ class Pipeline:
         return tracker
 
     async def _check(self, job: RunningJob, instance: ComfyUIInstance) -> NodeClasses:
-        """Refuse what ComfyUI would refuse, with all that is wrong at once; return the node classes."""
+        """Put the workflow together, refuse what ComfyUI would refuse, all at once; return the node classes."""
         classes = await instance.node_classes()
         if job.checked_with is classes:
             return classes
-        problems = check_workflow(job.graph, classes)
-        if problems:
+        try:
+            self._assemble(job, classes)
+        except WorkerError as error:
             # A model may have been put there since ComfyUI was asked: look again before refusing.
-            named = {problem.class_type for problem in problems if problem.class_type is not None}
+            named = {problem.class_type for problem in error.problems if problem.class_type is not None}
+            if not named:
+                raise
             classes = await instance.refresh_classes(frozenset(named))
-            raise_problems(check_workflow(job.graph, classes))
+            self._assemble(job, classes)
         job.checked_with = classes
         return classes
+
+    def _assemble(self, job: RunningJob, classes: NodeClasses) -> None:
+        if job.checked_with is None:  # what was drawn for one ComfyUI holds for the next
+            made = assemble(job.request, classes, self._modifiers, draw=lambda: secrets.randbits(32))
+            job.graph, job.used = made.graph, made.used
+        raise_problems(check_workflow(job.graph, classes))
 
     async def _remove_outputs(self, instance: ComfyUIInstance, tracker: PromptTracker, nodes: frozenset[str]) -> None:
         if instance.folders is None or self._settings.delivery.keep_outputs or not tracker.outputs:

@@ -15,6 +15,7 @@ from comfyworker.comfyui.execution import Execution
 from comfyworker.errors import JobCanceled, WorkerError
 from comfyworker.jobs import Artifact, Graph, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
 from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.urls import shown_name
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -115,7 +116,7 @@ class RunningJob:
     def warn_unused(self, names: set[str]) -> None:
         """Warn of input files that the workflow does not name."""
         for name in sorted(names):
-            warning = f"the input file '{name}' is not named by any node of the workflow"
+            warning = f"the input file '{shown_name(name)}' is not named by any node of the workflow"
             if warning not in self.warnings:
                 self.warnings.append(warning)
 

@@ -16,6 +16,7 @@ from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
 from comfyworker.dialects import Dialect, choose_dialect, dialect_named, wanted_id
 from comfyworker.errors import InvalidRequest, WorkerError
 from comfyworker.jobs import JobError, JobRequest, JobResult, JobStatus, Timings
+from comfyworker.modifiers import load_modifiers
 from comfyworker.pipeline import Pipeline
 from comfyworker.settings import Settings
 
@@ -28,9 +29,11 @@ async def open_pipeline(settings: Settings, *, cwd: Path | None = None) -> Async
 
     Raises:
         ComfyUINotFound: there is no ComfyUI.
+        InvalidSettings: a modifier file or the default workflow is wrong.
     """
+    modifiers = load_modifiers(settings.modifiers)
     pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd())
-    async with pool, Pipeline(pool, settings) as pipeline:
+    async with pool, Pipeline(pool, settings, modifiers) as pipeline:
         yield pipeline
 
 
