@@ -10,6 +10,8 @@ import pytest
 import stamina
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from comfyworker.inputs import addresses, fetch
 from comfyworker.inputs.fetch import fetch_urls
@@ -120,9 +122,9 @@ async def test_files_are_fetched_at_the_same_time(server: FileServer) -> None:
 async def test_no_more_than_so_many_at_a_time(server: FileServer) -> None:
     """With one at a time, two that wait for each other never meet."""
     server.together = asyncio.Barrier(2)
-    settings = OPEN.model_copy(update={"url_parallel": 1, "url_timeout_s": 0.2})
+    limits = OPEN.model_copy(update={"url_parallel": 1, "url_timeout_s": 0.2})
     urls = [server.url("/together?1"), server.url("/together?2")]
-    faults = (await fetch_urls(urls, settings)).faults
+    faults = (await fetch_urls(urls, limits)).faults
     assert [faults[url].reason for url in urls] == ["was not fetched within 0.2 s"] * 2
 
 
@@ -265,6 +267,18 @@ async def test_what_is_no_plain_url_is_refused(url: str, reason: str) -> None:
     assert (found.code, found.reason) == ("invalid_url", reason)
 
 
+URL_PARTS = [*r"@:#/\%[]①。é℀=&?", "a.de", "127.0.0.1", "localhost", "[::1]", ":80", "//", "%2e", "%00", "..", "xn--"]
+ODD_TEXTS = st.lists(st.sampled_from(URL_PARTS) | st.text(st.characters(), max_size=4), max_size=10).map("".join)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["http://", "https://"]), ODD_TEXTS)
+async def test_no_text_gets_past_the_guard(scheme: str, text: str) -> None:
+    """Whatever stands behind http://, it is refused in our words, where no name leads to a public address."""
+    found = await fault(scheme + text, STRICT, Answers(["10.0.0.1"]))
+    assert found.code in {"invalid_url", "url_refused"}
+
+
 @pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://a.de/x", "http://u:p@127.0.0.1/", "gopher://x", ""])
 async def test_redirects_keep_to_the_rules_for_urls(server: FileServer, to: str) -> None:
     """A redirect to another scheme, or with a password, is not followed."""
@@ -301,10 +315,10 @@ async def test_a_body_of_the_largest_size_is_taken(server: FileServer) -> None:
 
 async def test_all_files_together_have_a_limit(server: FileServer) -> None:
     """Many files below the limit for one are too much together."""
-    settings = OPEN.model_copy(update={"max_fetched_bytes": 1_500_000, "url_parallel": 1})
+    limits = OPEN.model_copy(update={"max_fetched_bytes": 1_500_000, "url_parallel": 1})
     server.files["/big"] = (bytes(900_000), "image/png")
     first, second = server.url("/big?1"), server.url("/big?2")
-    result = await fetch_urls([first, second], settings)
+    result = await fetch_urls([first, second], limits)
     assert (list(result.data), result.faults[second].code) == ([first], "file_too_large")
 
 
@@ -315,6 +329,8 @@ async def test_all_files_together_have_a_limit(server: FileServer) -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx", "answered with what is not HTTP"),
         (b"SSH-2.0-OpenSSH_9.0\r\n\r\n", "answered with what is not HTTP"),
         (b"", "could not be read: the connection failed"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZZ\r\n", "answered with what is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", "answered with what is not HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered with an empty file"),
         (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", "answered with status 206"),
     ],
@@ -418,9 +434,9 @@ async def test_no_query_is_shown_anywhere(server: FileServer, capfd: pytest.Capt
         f"https://127.0.0.1:{server.port}/?{SECRET}",
     ]
     urls += [server.url(f"/redirect?to={to}?{SECRET}") for to in ("file:///x", "http://10.0.0.1/", "http://u:p@a/")]
-    settings = OPEN.model_copy(update={"url_read_timeout_s": 0.2})
+    limits = OPEN.model_copy(update={"url_read_timeout_s": 0.2})
     with structlog.testing.capture_logs() as events:
-        result = await fetch_urls(urls, settings)
+        result = await fetch_urls(urls, limits)
     shown = [str(events), *("".join(traceback.format_exception(fault)) for fault in result.faults.values())]
     shown += [f"{fault!r} {fault.hint}" for fault in result.faults.values()]
     assert (len(result.data), len(result.faults)) == (1, len(urls) - 1)
