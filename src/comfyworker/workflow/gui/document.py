@@ -71,6 +71,8 @@ class GuiGraph:
     inputs: tuple[Slot, ...] = ()
     """What a subgraph takes."""
     outputs: tuple[Slot, ...] = ()
+    owners: tuple[tuple[str, str], ...] = ()
+    """For a group node: inner node and widget of each value that its instances hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class GuiWorkflow:
     root: GuiGraph
     subgraphs: Mapping[str, GuiGraph]
     """By id."""
+    groups: Mapping[str, Mapping[str, Any]]  # Any: JSON values
+    """Definitions of group nodes as they were saved, by the type that their instances have."""
 
 
 def is_gui_format(value: object) -> TypeGuard[Mapping[str, Any]]:
@@ -104,7 +108,9 @@ def read_document(value: Mapping[str, Any], *, path: str) -> GuiWorkflow:
     if problems:
         hint = "Save the workflow again in ComfyUI, or export it with 'Export (API)'."
         raise WorkflowFormatUI(summary(problems), hint=hint, problems=problems)
-    return GuiWorkflow(root, subgraphs)
+    groups = _mapping(_mapping(value.get("extra")).get("groupNodes"))
+    prefixes = ("workflow>", "workflow/")  # the older separator still occurs
+    return GuiWorkflow(root, subgraphs, {f"{p}{n}": _mapping(group) for n, group in groups.items() for p in prefixes})
 
 
 def _read_graph(value: Mapping[str, Any], path: str, problems: list[Problem]) -> GuiGraph:

@@ -111,7 +111,7 @@ class LinkResolver:
         if node is None:
             return Nothing(), kind
         if node.type_name == PRIMITIVE:
-            return primitive_value(node), kind
+            return primitive_value(scope, node), kind
         if node.mode == MUTED:
             return Nothing(is_cut=True), kind
         child = scope.children.get(node.node_id)
@@ -145,10 +145,11 @@ class LinkResolver:
         return outputs[slot].type_name if 0 <= slot < len(outputs) else "*"
 
 
-def primitive_value(node: GuiNode) -> Source:
+def primitive_value(scope: Scope, node: GuiNode) -> Source:
     """Return what a PrimitiveNode puts into the widgets that it is linked to."""
-    values = node.values if isinstance(node.values, list) else ()
-    return Fixed(values[0]) if values and values[0] is not None else Nothing()
+    values = node.values if isinstance(node.values, list) else []
+    value = scope.inner_values.get((node.node_id, "value"), next(iter(values), None))
+    return Nothing() if value is None else Fixed(value)
 
 
 def _matching_input(slots: Sequence[Slot], given: str, wanted: str, slot: int) -> int | None:

@@ -23,6 +23,7 @@ from comfyworker.workflow.gui.document import (
     Slot,
     proxies,
 )
+from comfyworker.workflow.gui.groups import group_graph
 from comfyworker.workflow.gui.widgets import declared_inputs, fits, is_widget
 from comfyworker.workflow.node_classes import NodeClasses
 
@@ -79,7 +80,8 @@ def open_scopes(workflow: GuiWorkflow, classes: NodeClasses) -> tuple[Scope, lis
     """Return the workflow's own scope with all others below it, and what keeps instances from being opened."""
     problems: list[Problem] = []
     root = Scope(workflow.root)
-    _open_children(root, workflow.subgraphs, classes, problems)
+    groups = {name: graph for name, raw in workflow.groups.items() if (graph := group_graph(raw, classes)) is not None}
+    _open_children(root, {**workflow.subgraphs, **groups}, classes, problems)
     return root, problems
 
 
@@ -118,6 +120,14 @@ def _read_values(scope: Scope, classes: NodeClasses) -> None:
     node = scope.instance
     values = list(node.values) if node is not None and isinstance(node.values, list) else []
     if node is None or not values:
+        return
+    if scope.graph.owners:
+        # A primitive's value has no declaration that could say whether it fits.
+        scope.inner_values = {
+            (owner, name): value
+            for (owner, name), value in zip(scope.graph.owners, values, strict=False)
+            if value is not None and (name == "value" or _fits_widget(scope, owner, name, value, classes))
+        }
         return
     shown = proxies(node)
     promoted = [("-1", scope.graph.inputs[index].name) for index in _promoted(scope, classes)]

@@ -234,7 +234,10 @@ _JSON = st.recursive(
     max_leaves=8,
 )
 _NODES = st.fixed_dictionaries(
-    {"id": st.integers(1, 4), "type": st.sampled_from(["Sampler", "Reroute", "GetNode", "S", "PrimitiveNode", "Odd"])},
+    {
+        "id": st.integers(1, 4),
+        "type": st.sampled_from(["Sampler", "Reroute", "GetNode", "S", "PrimitiveNode", "workflow>G", "Odd"]),
+    },
     optional={
         "mode": st.sampled_from([0, 2, 4]),
         "inputs": st.lists(st.fixed_dictionaries({"name": _JSON, "type": _JSON, "link": st.integers(0, 6)})) | _JSON,
@@ -246,11 +249,19 @@ _NODES = st.fixed_dictionaries(
 _LINKS = st.lists(st.tuples(*[st.integers(-10, 6)] * 5).map(list) | _JSON, max_size=8)
 
 
-@given(st.lists(_NODES | _JSON, max_size=5), _LINKS, st.lists(_NODES, max_size=4), _LINKS, _JSON)
+_GROUP = st.fixed_dictionaries({"nodes": st.lists(_NODES, max_size=3) | _JSON, "links": _LINKS, "external": _LINKS})
+
+
+_SUBGRAPH = st.fixed_dictionaries(
+    {"id": st.just("S"), "nodes": st.lists(_NODES, max_size=4), "links": _LINKS, "inputs": _JSON, "outputs": _JSON}
+)
+
+
+@given(st.lists(_NODES | _JSON, max_size=5), _LINKS, _SUBGRAPH, _GROUP | _JSON)
 def test_no_file_leads_to_anything_but_a_graph_or_one_of_our_errors(
-    classes: NodeClasses, nodes: Any, links: Any, inner: Any, inner_links: Any, slots: Any
+    classes: NodeClasses, nodes: Any, links: Any, subgraph: Any, group: Any
 ) -> None:
     """However broken the file is: it is converted, or an error says why not."""
-    subgraph = {"id": "S", "nodes": inner, "links": inner_links, "inputs": slots, "outputs": slots}
+    saved = {**workflow(*nodes, links=links, subgraphs=[subgraph]), "extra": {"groupNodes": {"G": group}}}
     with contextlib.suppress(InvalidWorkflow):
-        convert_gui(workflow(*nodes, links=links, subgraphs=[subgraph]), classes)
+        convert_gui(saved, classes)
