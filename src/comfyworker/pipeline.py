@@ -31,7 +31,7 @@ from comfyworker.jobs import Graph, JobRequest, JobResult, Progress
 from comfyworker.running import RunningJob, Stage
 from comfyworker.settings import Settings
 from comfyworker.workflow.assembly import assemble
-from comfyworker.workflow.files import rename_files
+from comfyworker.workflow.files import find_url_inputs, rename_files
 from comfyworker.workflow.fresh import mark_outputs
 from comfyworker.workflow.models import model_files
 from comfyworker.workflow.modifiers import Modifiers
@@ -128,7 +128,7 @@ class Pipeline:
             ready = await self._any_ready(job)
             with job.counted_as(Stage.PREPARE), contextlib.suppress(NotConnected):
                 # One that has just gone is no fault of the job: it is checked again on the one that it gets.
-                await self._check(job, ready)
+                await self._fetch(job, await self._check(job, ready))
             instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
                 spool = await clean_up.enter_async_context(self._spool())
@@ -176,6 +176,7 @@ class Pipeline:
         """Execute the job on one ComfyUI; its outputs stay until `clean_up`, its input files until its end."""
         with job.counted_as(Stage.PREPARE):
             classes = await self._check(job, instance)
+            files = (*files, *await self._fetch(job, classes))
             placed = await self._store(instance).place(files)
         try:
             graph, used = rename_files(job.graph, classes, placed.names)
@@ -219,6 +220,14 @@ class Pipeline:
             made = assemble(job.request, classes, self._modifiers, draw=lambda: secrets.randbits(32))
             job.graph, job.used = made.graph, made.used
         raise_problems(check_workflow(job.graph, classes))
+
+    async def _fetch(self, job: RunningJob, classes: NodeClasses) -> tuple[DecodedFile, ...]:
+        """Return the files whose URLs stand in the workflow's nodes; they are fetched once a job."""
+        if job.fetched is None:
+            brought = {file.name for file in job.request.files}
+            wanted = [found for found in find_url_inputs(job.graph, classes) if found.url not in brought]
+            job.fetched = await prepare_files((), self._settings.inputs, url_inputs=wanted) if wanted else ()
+        return job.fetched
 
     async def _remove_outputs(self, instance: ComfyUIInstance, tracker: PromptTracker, nodes: frozenset[str]) -> None:
         if instance.folders is None or self._settings.delivery.keep_outputs or not tracker.outputs:

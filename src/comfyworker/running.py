@@ -13,6 +13,7 @@ from pydantic import JsonValue
 
 from comfyworker.comfyui.execution import Execution
 from comfyworker.errors import JobCanceled, WorkerError
+from comfyworker.inputs.prepare import DecodedFile
 from comfyworker.jobs import Artifact, Graph, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
 from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.urls import shown_name
@@ -55,6 +56,8 @@ class RunningJob:
         self.stage = Stage.PREPARE
         self.progress = Progress(message=_WORDS[Stage.PREPARE])
         self.warnings = list(request.warnings)
+        self.fetched: tuple[DecodedFile, ...] | None = None
+        """The files whose URLs stand in the workflow; None until they were looked for."""
         self.checked_with: NodeClasses | None = None
         """The node classes that the workflow has been found to fit."""
         self._on_progress = on_progress
