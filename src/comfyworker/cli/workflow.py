@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from comfyworker.cli.running import EXIT_FAILED, EXIT_USAGE, fail, prepare, run_to_end
+from comfyworker.cli.workflow_classes import (
+    ObjectInfoFile,
+    WorkflowFile,
+    ask_comfyui,
+    read_classes,
+    running_classes,
+    say,
+)
 from comfyworker.cli.workflow_files import read_workflow_file, write_whole
+from comfyworker.cli.workflow_parameters import parameters
 from comfyworker.cli.workflow_table import print_needs
-from comfyworker.comfyui.pool import ComfyUIPool
-from comfyworker.errors import InvalidRequest, WorkerError
+from comfyworker.errors import WorkerError
 from comfyworker.jobs import Graph, JobError
-from comfyworker.settings import Settings
 from comfyworker.workflow.graph import read_workflow
 from comfyworker.workflow.gui import convert_gui, convert_what_can_be, is_gui_format
 from comfyworker.workflow.needs import Needs, inspect_workflow
 from comfyworker.workflow.node_classes import NodeClasses
 
 app = typer.Typer(help="Look at workflow files and change their format; nothing is run.", no_args_is_help=True)
-
-_File = Annotated[Path, typer.Argument(help="Workflow file; `-` reads standard input.")]
-_ObjectInfo = Annotated[
-    Path | None,
-    typer.Option(
-        help="What a ComfyUI answered to `GET /object_info`, as a file, instead of a ComfyUI.", metavar="FILE"
-    ),
-]
 
 
 @app.callback()
@@ -40,12 +37,12 @@ def _group() -> None:
 
 @app.command()
 def convert(
-    file: _File,
+    file: WorkflowFile,
     *,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write to.", show_default="standard output")
     ] = None,
-    object_info: _ObjectInfo = None,
+    object_info: ObjectInfoFile = None,
 ) -> None:
     """Turn a workflow that ComfyUI's page saved (GUI format) into API format.
 
@@ -55,15 +52,15 @@ def convert(
     settings = prepare(quiet_level="error")
     try:
         value = read_workflow_file(file)
-        given = None if object_info is None else _read_classes(object_info)
+        given = None if object_info is None else read_classes(object_info)
     except WorkerError as error:
         fail(JobError.of(error), code=EXIT_USAGE)
     try:
         if is_gui_format(value):
-            graph = convert_gui(value, given or run_to_end(lambda: _ask_comfyui(settings)))
+            graph = convert_gui(value, given or run_to_end(lambda: ask_comfyui(settings)))
         else:
             graph = read_workflow(value, path="workflow", check_links=False)
-            _say(f"{file} is in API format already")
+            say(f"{file} is in API format already")
         _write(graph, output)
     except WorkerError as error:
         fail(JobError.of(error))
@@ -71,10 +68,10 @@ def convert(
 
 @app.command()
 def inspect(
-    file: _File,
+    file: WorkflowFile,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False,
-    object_info: _ObjectInfo = None,
+    object_info: ObjectInfoFile = None,
 ) -> None:
     """Say what a workflow needs and offers: node classes, models by folder, input files, outputs, parameters.
 
@@ -84,14 +81,17 @@ def inspect(
     settings = prepare(quiet_level="error")
     try:
         value = read_workflow_file(file)
-        classes = None if object_info is None else _read_classes(object_info)
-        graph_needs = _needs(value, classes or _running_classes(settings))
+        classes = None if object_info is None else read_classes(object_info)
+        graph_needs = _needs(value, classes or running_classes(settings))
     except WorkerError as error:
         fail(JobError.of(error), code=EXIT_FAILED)
     if as_json:
         typer.echo(orjson.dumps(graph_needs.model_dump(mode="json"), option=orjson.OPT_INDENT_2).decode())
     else:
         print_needs(graph_needs)
+
+
+app.command()(parameters)
 
 
 def _needs(value: object, classes: NodeClasses | None) -> Needs:
@@ -103,38 +103,10 @@ def _needs(value: object, classes: NodeClasses | None) -> Needs:
     return inspect_workflow(done.graph, classes, listed_models=done.listed_models, packs=done.packs)
 
 
-def _running_classes(settings: Settings) -> NodeClasses | None:
-    return run_to_end(lambda: _ask_comfyui(settings)) if settings.comfyui.api_urls else None
-
-
-async def _ask_comfyui(settings: Settings) -> NodeClasses:
-    if not settings.comfyui.api_urls:
-        _say("starting ComfyUI to ask for its node classes")
-    async with ComfyUIPool(settings.comfyui, settings.shutdown, cwd=Path.cwd()) as pool:
-        instance = await pool.any_ready()
-        return await instance.node_classes()
-
-
-def _read_classes(path: Path) -> NodeClasses:
-    info = read_workflow_file(path)
-    if not isinstance(info, dict) or not all(isinstance(entry, dict) for entry in info.values()) or not info:
-        _refuse(path)
-    return NodeClasses(info)
-
-
-def _refuse(path: Path) -> NoReturn:
-    message = f"--object-info {path}: is not what a ComfyUI answers to GET /object_info"
-    raise InvalidRequest(message, hint="curl http://127.0.0.1:8188/object_info > object_info.json")
-
-
 def _write(graph: Graph, output: Path | None) -> None:
     content = orjson.dumps(graph, option=orjson.OPT_INDENT_2) + b"\n"
     if output is None:
         typer.echo(content.decode(), nl=False)
         return
     write_whole(output, content)
-    _say(f"{len(graph)} nodes in {output}")
-
-
-def _say(text: str) -> None:
-    Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
+    say(f"{len(graph)} nodes in {output}")
