@@ -136,6 +136,7 @@ class Pipeline:
                 job.warnings.extend(collected.warnings)
             with job.at(Stage.DELIVER):
                 artifacts = await delivery.deliver(collected.artifacts)
+                job.keeps_outputs = delivery.keeps_outputs
             on_failure.pop_all()
         # The answer does not wait until the disk has let go of the job's files; a failed job's files go first.
         self._clean_ups.create_task(clean_up.aclose(), name=f"cleaning up after {job.prompt_id}")
@@ -182,7 +183,7 @@ class Pipeline:
             graph, used = rename_files(job.graph, classes, placed.names)
             job.warn_unused({file.name for file in files} - used)
             tracker = PromptTracker(graph, node_weights(graph, classes))
-            clean_up.push_async_callback(self._remove_outputs, instance, tracker, output_nodes(graph, classes))
+            clean_up.push_async_callback(self._remove_outputs, job, instance, tracker, output_nodes(graph, classes))
             job.enter(Stage.EXECUTE)
             execution = await instance.execute(
                 mark_outputs(graph, classes, job.prompt_id),
@@ -229,8 +230,12 @@ class Pipeline:
             job.fetched = await prepare_files((), self._settings.inputs, url_inputs=wanted) if wanted else ()
         return job.fetched
 
-    async def _remove_outputs(self, instance: ComfyUIInstance, tracker: PromptTracker, nodes: frozenset[str]) -> None:
-        if instance.folders is None or self._settings.delivery.keep_outputs or not tracker.outputs:
+    async def _remove_outputs(
+        self, job: RunningJob, instance: ComfyUIInstance, tracker: PromptTracker, nodes: frozenset[str]
+    ) -> None:
+        if job.keeps_outputs or self._settings.delivery.keep_outputs:
+            return
+        if instance.folders is None or not tracker.outputs:
             return
         remove = asyncio.to_thread(remove_outputs, instance.folders, dict(tracker.outputs), nodes)
         await finish(remove, within_s=_CLEAN_UP_WITHIN_S, name="outputs")

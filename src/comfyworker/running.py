@@ -60,6 +60,8 @@ class RunningJob:
         """The files whose URLs stand in the workflow; None until they were looked for."""
         self.checked_with: NodeClasses | None = None
         """The node classes that the workflow has been found to fit."""
+        self.keeps_outputs = False
+        """Whether it was delivered in such a way that its files must stay in ComfyUI's folders."""
         self._on_progress = on_progress
         self._begun_at = time.perf_counter()
         self._spent_s: dict[Stage, float] = {}

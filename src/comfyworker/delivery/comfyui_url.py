@@ -9,7 +9,9 @@ from comfyworker.jobs import Artifact
 
 
 class ComfyUIUrlDelivery:
-    """Leaves each file in ComfyUI's folders, where its `comfyui_url` points; outputs must be kept for it."""
+    """Leaves each file in ComfyUI's folders, where its `comfyui_url` points."""
+
+    keeps_outputs = True
 
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
         """Return the artifacts as they are.

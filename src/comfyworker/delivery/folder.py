@@ -21,6 +21,8 @@ _NAME_BYTES = 255  # the longest name on the file systems in use
 class FolderDelivery:
     """Puts each artifact into a folder, under its own name or the next free one; nothing there is overwritten."""
 
+    keeps_outputs = False
+
     def __init__(self, folder: Path) -> None:
         """Deliver into `folder`, which is made when there is something to put there."""
         self._folder = folder

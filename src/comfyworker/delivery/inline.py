@@ -75,6 +75,8 @@ def _encode_head(file: BinaryIO) -> str:
 class InlineDelivery:
     """Puts each artifact's bytes into the artifact itself, as base64."""
 
+    keeps_outputs = False
+
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
         """Return the artifacts with `data`; texts are left as they are.
 

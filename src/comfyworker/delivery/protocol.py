@@ -11,6 +11,10 @@ from comfyworker.jobs import Artifact
 class Delivery(Protocol):
     """A way for artifacts to leave the worker."""
 
+    @property
+    def keeps_outputs(self) -> bool:
+        """Whether the files must stay in ComfyUI's folders after the job."""
+
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
         """Return the artifacts as they are delivered; called once a job, before its files are removed.
 

@@ -69,12 +69,7 @@ async def answer(
 
 
 async def _run(request: JobRequest, dialect: Dialect, settings: Settings) -> JobResult:
-    delivery = None
-    if dialect.wants_urls:
-        # ComfyUI can only serve what is left to it.
-        kept = settings.delivery.model_copy(update={"keep_outputs": True})
-        settings = settings.model_copy(update={"delivery": kept})
-        delivery = ComfyUIUrlDelivery()
+    delivery = ComfyUIUrlDelivery() if dialect.wants_urls else None
     async with open_pipeline(settings) as pipeline:
         return await pipeline.run(request, delivery=delivery)
 

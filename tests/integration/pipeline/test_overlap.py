@@ -16,6 +16,8 @@ from support.real_comfyui import RealComfyUI
 class HeldDelivery:
     """Delivers inline, but not before it is let go."""
 
+    keeps_outputs = False
+
     def __init__(self) -> None:
         """Hold."""
         self.begun = asyncio.Event()
