@@ -93,7 +93,8 @@ class ComfyUISettings(_Group):
         default=0,
         ge=0,
         validation_alias=_env("COMFY_API_AVAILABLE_MAX_RETRIES"),
-        description="How often to look at most; 0 looks until the time limit for it.",
+        description="How often to look at most for a ComfyUI of COMFY_API_URL; 0 looks until its time limit. One that "
+        "is started here has COMFYUI_START_TIMEOUT_S.",
     )
     available_timeout_s: float = Field(
         default=30.0,
@@ -221,7 +222,6 @@ class InputSettings(_Group):
         validation_alias=_env("INPUT_MAX_PIXELS"),
         description="Most pixels that an input picture may have, so that no small file fills the memory.",
     )
-
     allow_private_urls: bool = Field(
         default=False,
         validation_alias=_env("ALLOW_PRIVATE_URLS"),

@@ -56,7 +56,9 @@ def misspell_class(graph: Graph) -> None:
     [
         pytest.param([1, 2], "invalid_workflow", ["a list"], id="no object"),
         pytest.param({}, "invalid_workflow", ["empty"], id="empty"),
-        pytest.param({"nodes": [], "links": [], "version": 0.4}, "workflow_format_ui", ["nothing to run"], id="GUI format"),
+        pytest.param(
+            {"nodes": [], "links": [], "version": 0.4}, "workflow_format_ui", ["nothing to run"], id="GUI format"
+        ),
         pytest.param(broken(misspell_class), "missing_node", ["node 5", "'KSamplr'", "'KSampler'"], id="unknown class"),
         pytest.param(
             broken(put("6", "samples", ["77", 0])), "invalid_workflow", ["node 6", "samples", "'77'"], id="broken link"
