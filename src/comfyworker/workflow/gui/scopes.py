@@ -130,28 +130,53 @@ def _read_values(scope: Scope, classes: NodeClasses) -> None:
         }
         return
     shown = proxies(node)
-    promoted = [("-1", scope.graph.inputs[index].name) for index in _promoted(scope, classes)]
-    # Before proxies had an order of their own, the values were those of the inputs with a widget.
-    owners = shown if len(shown) >= len(values) or any(owner == "-1" for owner, _ in shown) else promoted
-    for (owner, name), value in zip(owners, values, strict=False):
-        if value is None or not name:
+    if len(shown) >= len(values) or any(owner == "-1" for owner, _ in shown):
+        _take_named(scope, shown, values, classes)
+        return
+    # Without names the values are those of the inputs with a widget, in their order; one that does not fit shows that
+    # the order has got lost, and then what is within is the better guess for all.
+    names = [scope.graph.inputs[index].name for index in _promoted(scope, classes)]
+    held = [(name, value) for name, value in zip(names, values, strict=False) if value is not None]
+    if all(_fits_input(scope, name, value, classes) is not False for name, value in held):
+        scope.host_values = dict(held)
+
+
+def _take_named(scope: Scope, shown: list[tuple[str, str]], values: list[Any], classes: NodeClasses) -> None:
+    for (owner, name), value in zip(shown, values, strict=False):
+        if value is None:
             continue
-        if owner != "-1":
-            if _fits_widget(scope, owner, name, value, classes):
-                scope.inner_values[owner, name] = value
-            continue
-        targets = _targets(scope, name)
-        if any(_fits_widget(scope, target, widget, value, classes) for target, widget in targets):
+        if owner == "-1" and _fits_input(scope, name, value, classes):
             scope.host_values[name] = value
+        elif owner != "-1" and _fits_widget(scope, owner, name, value, classes):
+            scope.inner_values[owner, name] = value
+
+
+def _fits_input(
+    scope: Scope,
+    name: str,
+    value: Any,  # noqa: ANN401 - any JSON value
+    classes: NodeClasses,
+) -> bool | None:
+    """Tell whether a value fits one of the widgets behind an input; None if nothing is known of them."""
+    specs = [_widget_spec(scope, node_id, widget, classes) for node_id, widget in _targets(scope, name)]
+    known = [spec for spec in specs if spec is not None]
+    return any(fits(value, spec) for spec in known) if known else None
 
 
 def _promoted(scope: Scope, classes: NodeClasses) -> list[int]:
-    """Return the subgraph's inputs that stand for a widget within."""
+    """Return the subgraph's inputs that stand for a widget within, by its class or, if that has changed, by the file."""
     return [
         index
         for index, slot in enumerate(scope.graph.inputs)
-        if any(_widget_spec(scope, node_id, name, classes) for node_id, name in _targets(scope, slot.name))
+        if any(
+            _widget_spec(scope, node_id, name, classes) or _was_widget(scope.graph.nodes[node_id], name)
+            for node_id, name in _targets(scope, slot.name)
+        )
     ]
+
+
+def _was_widget(node: GuiNode, name: str) -> bool:
+    return any(slot.name == name and slot.widget is not None for slot in node.inputs)
 
 
 def _targets(scope: Scope, input_name: str) -> list[tuple[str, str]]:

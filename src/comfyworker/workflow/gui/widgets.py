@@ -124,7 +124,7 @@ def fits(value: object, declared: Declared) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "BOOLEAN":
         return isinstance(value, bool)
-    if kind == "STRING":
+    if kind == "STRING" or (declared.choices and all(isinstance(choice, str) for choice in declared.choices)):
         return isinstance(value, str)
     return value is not None
 

@@ -1,5 +1,6 @@
 """Subgraphs: nodes within nodes."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -101,10 +102,25 @@ def test_what_the_instance_says_beats_what_is_within(values: list[Any], shown: A
     assert (inputs["steps"], inputs["sampler"]) == (4, "euler")
 
 
-def test_a_value_of_the_wrong_kind_is_not_taken(classes: NodeClasses) -> None:
-    """An order that has got lost must not put text into numbers: what is within stays."""
-    inputs = sampler(instance(widgets_values=["euler", None]), classes)
+@pytest.mark.parametrize("values", [["euler", 4], [4, 5]], ids=["text for a number", "a number for a choice"])
+def test_values_whose_order_has_got_lost_are_not_taken(values: list[Any], classes: NodeClasses) -> None:
+    """One of the wrong kind shows it: what is within stays, for all of them."""
+    inputs = sampler(instance(widgets_values=values), classes)
     assert (inputs["steps"], inputs["sampler"]) == (30, "heun")
+
+
+def test_an_input_that_the_class_no_longer_has_keeps_its_place(classes: NodeClasses) -> None:
+    """The file says that a widget stood there, so the values behind it are not shifted."""
+    inner = copy.deepcopy(INNER)
+    inner["inputs"].insert(1, {"name": "gone", "type": "FLOAT"})
+    inner["nodes"][1]["inputs"].append(widget("gone", "FLOAT", 9))
+    for link in inner["links"]:
+        link["origin_slot"] += link["origin_id"] == -10 and link["origin_slot"] > 0
+    inner["links"].append(line(9, -10, 1, 2, 4))
+    value = instance(widgets_values=[0.5, 4, "euler"])
+    value["definitions"]["subgraphs"] = [inner]
+    inputs = sampler(value, classes)
+    assert (inputs["steps"], inputs["sampler"]) == (4, "euler")
 
 
 def test_a_linked_input_beats_every_value(classes: NodeClasses) -> None:
