@@ -16,6 +16,7 @@ Place = tuple[str, str]
 _TEXTS = (
     ("text",),
     ("prompt",),
+    ("prompt_text",),
     ("user_prompt",),
     ("positive_prompt",),
     ("clip_l", "clip_g", "t5xxl", "llama"),
