@@ -164,7 +164,7 @@ def _fits_input(
 
 
 def _promoted(scope: Scope, classes: NodeClasses) -> list[int]:
-    """Return the subgraph's inputs that stand for a widget within, by its class or, if that has changed, by the file."""
+    """Return the subgraph's inputs that stand for a widget, by its class or, if that has changed, by the file."""
     return [
         index
         for index, slot in enumerate(scope.graph.inputs)
