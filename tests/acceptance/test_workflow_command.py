@@ -101,13 +101,31 @@ def test_classes_that_are_missing_are_each_named(comfyui: RealComfyUI, tmp_path:
 @pytest.mark.parametrize(
     ("content", "said"), [(None, "no such file"), ("{", "is not JSON"), ("", "is empty")], ids=["none", "cut", "empty"]
 )
-def test_a_file_that_cannot_be_read_is_an_error_of_use(tmp_path: Path, content: str | None, said: str) -> None:
+@pytest.mark.parametrize("command", ["convert", "inspect"])
+def test_a_file_that_cannot_be_read_is_an_error_of_use(
+    tmp_path: Path, command: str, content: str | None, said: str
+) -> None:
     """Exit code 2, before anything is asked."""
     if content is not None:
         (tmp_path / MARKER).write_text(content)
-    done = call("workflow", "convert", MARKER, environ=environment(COMFYUI_PATH="/nowhere"), cwd=tmp_path)
+    done = call("workflow", command, MARKER, environ=environment(COMFYUI_PATH="/nowhere"), cwd=tmp_path)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+def test_a_file_of_something_else_is_no_object_info(tmp_path: Path, gui_file: str) -> None:
+    """A workflow given in its place is told apart."""
+    args = ("workflow", "convert", gui_file, "--object-info", gui_file)
+    done = call(*args, environ=environment(COMFYUI_PATH="/nowhere"), cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert f"--object-info {gui_file}: is not what a ComfyUI answers to GET /object_info" in done.err
+
+
+def test_api_format_is_passed_through(tmp_path: Path) -> None:
+    """A file that needs no conversion is told so, and nothing is asked."""
+    (tmp_path / MARKER).write_text(json.dumps(CONVERTED))
+    done = call("workflow", "convert", MARKER, environ=environment(COMFYUI_PATH="/nowhere"), cwd=tmp_path)
+    assert (done.code, done.json(), done.err) == (0, CONVERTED, f"{MARKER} is in API format already\n")
 
 
 def test_inspect_tells_what_a_workflow_needs(comfyui: RealComfyUI, tmp_path: Path) -> None:

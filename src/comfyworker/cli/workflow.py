@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from comfyworker.cli.running import EXIT_FAILED, EXIT_USAGE, fail, prepare, run_to_end
+from comfyworker.cli.running import EXIT_USAGE, fail, prepare, run_to_end
 from comfyworker.cli.workflow_classes import (
     ObjectInfoFile,
     WorkflowFile,
@@ -81,14 +81,17 @@ def inspect(
     settings = prepare(quiet_level="error")
     try:
         value = read_workflow_file(file)
-        classes = None if object_info is None else read_classes(object_info)
-        graph_needs = _needs(value, classes or running_classes(settings))
+        given = None if object_info is None else read_classes(object_info)
     except WorkerError as error:
-        fail(JobError.of(error), code=EXIT_FAILED)
+        fail(JobError.of(error), code=EXIT_USAGE)
+    try:
+        needs = _needs(value, given or running_classes(settings))
+    except WorkerError as error:
+        fail(JobError.of(error))
     if as_json:
-        typer.echo(orjson.dumps(graph_needs.model_dump(mode="json"), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(needs.model_dump(mode="json"), option=orjson.OPT_INDENT_2).decode())
     else:
-        print_needs(graph_needs)
+        print_needs(needs)
 
 
 app.command()(parameters)
