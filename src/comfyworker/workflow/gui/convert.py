@@ -37,6 +37,7 @@ _PAGE_ONLY = frozenset(
     }
 )  # fmt: skip
 """Nodes that the page has and ComfyUI has not."""
+_MAX_SUGGESTIONS = 50
 _EXPORT_HINT = "Mend it in ComfyUI, or export the workflow with 'Export (API)' there."
 
 
@@ -158,12 +159,11 @@ class _Converter:
         """Tell whether a node is none of ComfyUI's: a note, or something unknown that nothing is linked to."""
         if node.type_name in self.classes:
             return False
-        return node.type_name in _PAGE_ONLY or not any(
-            node.node_id in (link.origin_id, link.target_id) for link in scope.graph.links.values()
-        )
+        return node.type_name in _PAGE_ONLY or node.node_id not in scope.linked
 
     def _unknown(self, node_id: str, node: GuiNode) -> Problem:
-        close = nearest(node.type_name, self.classes)
+        # Looking for a likeness takes a millisecond or two, and a file may hold thousands of nodes.
+        close = nearest(node.type_name, self.classes if len(self.problems) < _MAX_SUGGESTIONS else ())
         what = "a group node whose definition the file lacks" if _is_group(node) else "this ComfyUI has no such class"
         return Problem(
             message=f"node {clip(node_id)} ({clip(node.type_name)}): {what}",

@@ -44,6 +44,8 @@ class Scope:
         self.siblings: list[Scope] = parent.siblings if parent else []
         """All scopes of the workflow but its own."""
         self.children: dict[str, Scope] = {}
+        self.linked = frozenset(end for link in graph.links.values() for end in (link.origin_id, link.target_id))
+        """The nodes that a link begins or ends at."""
         self.host_values: dict[str, Any] = {}
         """What the instance says for the widgets that its inputs stand for, by input name."""
         self.inner_values: dict[tuple[str, str], Any] = {}
