@@ -42,8 +42,9 @@ class Parameter(BaseModel):
     type: Literal["string", "integer", "number", "boolean"]
     default: str | int | float | bool | None = None
     """What it is if the request does not say; None leaves the workflow's own value. `__RANDOM_INT__` draws one."""
-    minimum: float | None = None
-    maximum: float | None = None
+    # A seed's bound is no float: 2⁶⁴ - 1 would be rounded up.
+    minimum: int | float | None = None  # for pydantic the two differ
+    maximum: int | float | None = None
     choices: tuple[str | int | float, ...] | None = None
     description: str = ""
     targets: tuple[str, ...] = ()
@@ -67,8 +68,8 @@ class Parameter(BaseModel):
     def bounds(self) -> str:
         """What numbers are allowed, in words."""
         if self.minimum is not None and self.maximum is not None:
-            return f"from {self.minimum:g} to {self.maximum:g}"
-        return f"at least {self.minimum:g}" if self.minimum is not None else f"at most {self.maximum:g}"
+            return f"from {self.minimum} to {self.maximum}"
+        return f"at least {self.minimum}" if self.minimum is not None else f"at most {self.maximum}"
 
     def _is_within(self, value: float) -> bool:
         low = -math.inf if self.minimum is None else self.minimum
@@ -138,7 +139,8 @@ def read_modifier(value: object, *, path: str) -> Modifier:
         problems.extend(_parameter_problems(place, name, parameter, graph, has_workflow=modifier.workflow is not None))
     if problems:
         raise _refused(problems)
-    return modifier
+    # As it was read: nodes have inputs, and what wrapped the graph is gone.
+    return modifier.model_copy(update={"workflow": graph})
 
 
 def apply_modifier(
@@ -191,7 +193,12 @@ def as_shortcuts(modifier: Modifier, modifications: Mapping[str, JsonValue]) -> 
     values, problems = _read(modifier, modifications)
     if problems:
         raise _refused(problems)
-    return Shortcuts.model_validate(values)
+    try:
+        return Shortcuts.model_validate(values)
+    except ValidationError as error:
+        raise _refused(
+            [_shape_problem("modifications", item["loc"], item["msg"], "wrong_type") for item in error.errors()]
+        ) from error
 
 
 def _read(modifier: Modifier, given: Mapping[str, JsonValue]) -> tuple[dict[str, JsonValue], list[Problem]]:
@@ -266,9 +273,7 @@ def _parameter_problems(
 ) -> Iterable[Problem]:
     low, high = parameter.minimum, parameter.maximum
     if low is not None and high is not None and low > high:
-        yield _problem(
-            place, f"{place}: its minimum {low:g} is above its maximum {high:g}", "invalid_modifier", low, ()
-        )
+        yield _problem(place, f"{place}: its minimum {low} is above its maximum {high}", "invalid_modifier", low, ())
     wrong = None if parameter.default is None else parameter.problem(parameter.default)
     if wrong is not None and not _is_drawn(name, parameter.default, parameter):
         yield _problem(place, f"{place}.default: {wrong[1]}", "invalid_modifier", parameter.default, ())
@@ -286,9 +291,9 @@ def _parameter_problems(
             yield _problem(place, what, "invalid_modifier", text, tuple(graph or {}))
 
 
-def _shape_problem(path: str, location: tuple[int | str, ...], words: str) -> Problem:
+def _shape_problem(path: str, location: tuple[int | str, ...], words: str, code: str = "invalid_modifier") -> Problem:
     place = ".".join([path, *(clip(str(part)) for part in location)])
-    return Problem(message=f"{place}: {words}", code="invalid_modifier", path=place)
+    return Problem(message=f"{place}: {words}", code=code, path=place)
 
 
 def _problem(path: str, message: str, code: str, value: object, choices: Iterable[Any]) -> Problem:  # Any: of a combo

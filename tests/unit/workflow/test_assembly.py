@@ -1,17 +1,21 @@
 """The workflow that a request asks for."""
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, WorkerError
-from comfyworker.jobs import Graph, JobRequest
+from comfyworker.jobs import Graph, JobRequest, Override
 from comfyworker.modifiers import load_modifiers
 from comfyworker.settings import ModifierSettings
 from comfyworker.workflow.assembly import Assembled, assemble
 from comfyworker.workflow.modifiers import Modifiers
 from comfyworker.workflow.node_classes import NodeClasses
+from strategies import json_values, overrides, workflows
 from support.workflows import text_to_image
 
 NO_CLASSES = NodeClasses({})
@@ -108,6 +112,26 @@ def test_all_that_is_wrong_at_once() -> None:
         "overrides[0].node_id",
         "seed_node_id",
     ]
+
+
+@given(
+    st.none() | workflows(),
+    st.sampled_from([None, "RawWorkflow", "Text2Image", "Image2Image", "x"]),
+    st.dictionaries(st.sampled_from(["prompt", "seed", "width", "steps", "x"]), json_values(max_leaves=3), max_size=3),
+    st.lists(overrides(), max_size=2),
+)
+def test_any_request_is_answered(
+    graph: Graph | None, modifier: str | None, modifications: dict[str, JsonValue], wanted: list[Override]
+) -> None:
+    """Whatever is asked for, there is a workflow or one of our errors, and the request stays as it was."""
+    request = JobRequest(
+        id="j", workflow=graph, modifier=modifier, modifications=modifications, overrides=tuple(wanted)
+    )
+    kept = request.model_copy(deep=True)
+    with contextlib.suppress(WorkerError):
+        made = assemble(request, NO_CLASSES, BUILT_IN, draw=lambda: 7)
+        assert all("class_type" in node for node in made.graph.values())
+    assert request == kept
 
 
 def test_the_request_s_workflow_is_never_changed(graph: Graph, classes: NodeClasses) -> None:

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from comfyworker.errors import InvalidRequest
 from comfyworker.modifiers import load_modifiers
 from comfyworker.settings import ModifierSettings
-from comfyworker.workflow.modifiers import Modifiers, apply_modifier, read_modifier
+from comfyworker.workflow.modifiers import Modifiers, apply_modifier, as_shortcuts, read_modifier
 from comfyworker.workflow.node_classes import NodeClasses
 from strategies import json_values
 from support.workflows import node
@@ -150,3 +150,25 @@ def test_any_value_is_answered(given: dict[str, JsonValue]) -> None:
     """Whatever is sent, there is a workflow or one of our errors."""
     with contextlib.suppress(InvalidRequest):
         assert applied(given)["must"] == given["must"]
+
+
+def test_large_bounds_are_exact() -> None:
+    """The largest seed is taken, the next number is not."""
+    given: dict[str, JsonValue] = {"prompt": "x", "seed": 2**64 - 1}
+    graph, _ = apply_modifier(BUILT_IN.known["Text2Image"], given, NO_CLASSES, lambda: 7)
+    assert graph["3"]["inputs"]["seed"] == 2**64 - 1
+    with pytest.raises(InvalidRequest, match="18446744073709551616 is not from 0 to 18446744073709551615"):
+        apply_modifier(BUILT_IN.known["Text2Image"], {"prompt": "x", "seed": 2**64}, NO_CLASSES, lambda: 7)
+
+
+def test_only_a_seed_is_drawn_for_a_shortcut() -> None:
+    """RawWorkflow refuses a random width in words."""
+    with pytest.raises(InvalidRequest) as caught:
+        as_shortcuts(BUILT_IN.known["RawWorkflow"], {"width": "__RANDOM_INT__", "seed": "__RANDOM_INT__"})
+    assert [problem.path for problem in caught.value.problems] == ["modifications.width"]
+
+
+def test_node_without_inputs() -> None:
+    """A modifier's workflow may leave them out, as a request's may."""
+    data = {"name": "Bare", "workflow": {"1": {"class_type": "X"}}}
+    assert read_modifier(data, path="x.json").workflow == {"1": {"class_type": "X", "inputs": {}}}
