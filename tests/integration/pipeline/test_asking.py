@@ -10,6 +10,7 @@ import pytest
 
 from comfyworker.jobs import Graph, JobRequest, JobResult, JobStatus
 from comfyworker.pipeline import Pipeline
+from support import gui_workflows as gui
 from support import workflows
 from support.pipelines import code, colour_of, picture, pipeline_on, png
 from support.real_comfyui import CHECKPOINT_NAME, RealComfyUI
@@ -74,6 +75,18 @@ async def test_shortcuts_and_overrides(comfyui: RealComfyUI) -> None:
             shortcuts={"prompt": "a fox", "seed": -1, "height": 64, "width": 128},
         )
     assert (size_of(result), list(result.used)) == ((128, 64), ["seed"])
+
+
+async def test_gui_format(comfyui: RealComfyUI) -> None:
+    """A workflow as ComfyUI's page saves it is converted, and overrides name its nodes."""
+    saved = gui.workflow(
+        gui.node(1, "EmptyImage", widgets_values=[512, 16, 1, 8421504]),
+        gui.node(2, "SaveImage", inputs={"images": ("IMAGE", 1)}, widgets_values=[workflows.unique_prefix()]),
+        links=[[1, 1, 0, 2, 0, "IMAGE"]],
+    )
+    async with pipeline_on(comfyui) as pipeline:
+        result = await ask(pipeline, gui_workflow=saved, overrides=[{"node_id": 1, "field": "width", "value": 24}])
+    assert size_of(result) == (24, 16)
 
 
 async def test_random_integers(comfyui: RealComfyUI) -> None:
