@@ -21,6 +21,7 @@ from yarl import URL
 from comfyworker.comfyui._wire import parse_json
 from comfyworker.errors import ComfyUIUnreachable, InvalidRequest
 from comfyworker.jobs import Graph
+from comfyworker.redaction import redact
 from comfyworker.settings import ComfyUISettings
 
 CHUNK_BYTES = 1 << 20
@@ -113,7 +114,7 @@ class ComfyUIClient:
                         "--max-upload-size.",
                     )
                 if answer.status == _HTTP_BAD_REQUEST:
-                    raise SubmissionRefused(_parse(content, "POST /prompt"))
+                    raise SubmissionRefused(_parse_refusal(content))
                 self._check(answer, "POST", "/prompt")
         parsed = _parse(content, "POST /prompt")
         node_errors = parsed.get("node_errors") if isinstance(parsed, dict) else None
@@ -240,6 +241,14 @@ class ComfyUIClient:
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:  # noqa: UP041  # aiohttp's own words
             kind = OutcomeUnknown if unsure else ComfyUIUnreachable
             raise kind(f"the connection to ComfyUI broke ({place}: {type(error).__name__})") from error
+
+
+def _parse_refusal(content: bytes) -> object:
+    """Return the body of a 400; its text where that is no JSON, as a proxy's or a custom node's may be."""
+    try:
+        return _parse(content, "POST /prompt")
+    except ComfyUIUnreachable:
+        return redact(content.decode(errors="replace"))
 
 
 def _parse(content: bytes, place: str) -> Any:  # noqa: ANN401  # JSON from outside: checked by who reads it

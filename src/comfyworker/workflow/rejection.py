@@ -13,7 +13,7 @@ from typing import Any
 from comfyworker.errors import Problem
 from comfyworker.jobs import Graph
 from comfyworker.workflow._findings import Findings
-from comfyworker.workflow._wording import clip, quote
+from comfyworker.workflow._wording import clip, quote, received
 from comfyworker.workflow.graph import broken_links, is_link
 from comfyworker.workflow.node_classes import InputSpec, NodeClasses, parse_input
 
@@ -49,9 +49,24 @@ def problems_from_comfyui(body: object, graph: Graph, classes: NodeClasses | Non
                     found.add(problem)
     if not found.problems and answer.get("error"):
         found.add(_prompt_problem(found, graph, answer["error"]))
-    if not found.problems and not answer:
-        found.add(Problem(message="ComfyUI refused the workflow and did not say why", code="refused", path="workflow"))
+    if not found.problems and not _is_understood(answer):
+        # Whoever sees what ComfyUI wrote may understand what we do not.
+        message = (
+            f"ComfyUI refused the workflow: {_raw_text(body)}"
+            if body
+            else "ComfyUI refused the workflow and did not say why"
+        )
+        found.add(Problem(message=message, code="refused", path="workflow"))
     return tuple(found.problems)
+
+
+def _is_understood(answer: _Wire) -> bool:
+    return isinstance(answer.get("node_errors"), Mapping)
+
+
+def _raw_text(body: object) -> str:
+    text = body if isinstance(body, str) else str(received(body))
+    return clip(_FOLDERS.sub("…/", " ".join(text.split())), _TEXT_CHARS)
 
 
 def _prompt_problem(found: Findings, graph: Graph, error: object) -> Problem:

@@ -233,3 +233,15 @@ async def test_two_pictures_of_one_name(comfyui: RealComfyUI) -> None:
         files = (job.files[0], job.files[1].model_copy(update={"name": "a.png"}))
         result = await pipeline.run(job.model_copy(update={"files": files}))
     assert code(result) == "invalid_request"
+
+
+async def test_a_refusal_that_nobody_understands(comfyui: RealComfyUI, proxy: FaultProxy) -> None:
+    """What ComfyUI, or something before it, wrote in place of its own refusal is shown, without paths."""
+    proxy.answer("POST", "/prompt", status=400, body="<h1>No GPU today</h1> see /srv/proxy/errors.log")
+    async with pipeline_on(comfyui, proxy.url) as pipeline:
+        result = await pipeline.run(request(workflows.colour((1, 2, 3))))
+    assert result.error is not None
+    assert (result.error.code, result.error.message) == (
+        "invalid_workflow",
+        "ComfyUI refused the workflow: <h1>No GPU today</h1> see …/errors.log",
+    )
