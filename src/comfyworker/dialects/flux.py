@@ -13,8 +13,6 @@ The keys that upstream does not have are those of all dialects: see `_answer.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydantic import JsonValue
 
 from comfyworker.dialects._answer import (
@@ -27,9 +25,9 @@ from comfyworker.dialects._answer import (
     kind_of,
     message_of,
 )
+from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import FLUX
-from comfyworker.dialects.request import parse_request
-from comfyworker.jobs import JobRequest, JobResult
+from comfyworker.jobs import JobResult
 
 _ERROR_TYPE = {
     ErrorKind.REQUEST: "validation",
@@ -40,24 +38,11 @@ _ERROR_TYPE = {
 }
 
 
-class FluxDialect:
+class FluxDialect(SharedParsing):
     """Parses and renders as the Flux worker does."""
 
     name = FLUX
     wants_urls = False
-
-    def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
-        """Return the job that a request asks for.
-
-        Args:
-            body: The request as parsed JSON, of any shape.
-            new_id: Gives an id for a request that brings none.
-
-        Raises:
-            InvalidRequest: with everything that is wrong with the request.
-            InvalidWorkflow: the workflow is all that is wrong.
-        """
-        return parse_request(body, new_id=new_id)
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.

@@ -13,14 +13,12 @@ The keys that upstream does not have are those of all dialects: see `_answer.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydantic import JsonValue
 
 from comfyworker.dialects._answer import error_keys, error_of, extra_keys, files_of, inline_data, message_of
+from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import PYWORKER
-from comfyworker.dialects.request import parse_request
-from comfyworker.jobs import Artifact, JobRequest, JobResult, JobStatus
+from comfyworker.jobs import Artifact, JobResult, JobStatus
 
 COMPLETED = "Processing complete."
 """Upstream's message for a job that went well."""
@@ -35,24 +33,11 @@ STATUS_WORDS = {
 }
 
 
-class PyWorkerDialect:
+class PyWorkerDialect(SharedParsing):
     """Parses and renders as Vast's PyWorker does."""
 
     name = PYWORKER
     wants_urls = False
-
-    def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
-        """Return the job that a request asks for.
-
-        Args:
-            body: The request as parsed JSON, of any shape.
-            new_id: Gives an id for a request that brings none.
-
-        Raises:
-            InvalidRequest: with everything that is wrong with the request.
-            InvalidWorkflow: the workflow is all that is wrong.
-        """
-        return parse_request(body, new_id=new_id)
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.

@@ -13,15 +13,13 @@ The keys that upstream does not have are those of all dialects: see `_answer.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydantic import JsonValue
 
 from comfyworker.dialects._answer import ErrorKind, error_keys, error_of, extra_keys, files_of, kind_of, message_of
+from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import URLS
-from comfyworker.dialects.request import parse_request
 from comfyworker.errors import InternalError
-from comfyworker.jobs import Artifact, JobRequest, JobResult
+from comfyworker.jobs import Artifact, JobResult
 
 _STATUS = {
     ErrorKind.REQUEST: "validation_error",
@@ -32,24 +30,11 @@ _STATUS = {
 }
 
 
-class UrlsDialect:
+class UrlsDialect(SharedParsing):
     """Parses and renders as the config.yml worker does."""
 
     name = URLS
     wants_urls = True
-
-    def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
-        """Return the job that a request asks for.
-
-        Args:
-            body: The request as parsed JSON, of any shape.
-            new_id: Gives an id for a request that brings none.
-
-        Raises:
-            InvalidRequest: with everything that is wrong with the request.
-            InvalidWorkflow: the workflow is all that is wrong.
-        """
-        return parse_request(body, new_id=new_id)
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.

@@ -14,14 +14,13 @@ The keys that upstream does not have are those of all dialects: see `_answer.py`
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pydantic import JsonValue
 
 from comfyworker.dialects._answer import error_of, extra_keys, files_of, inline_data, message_of, problem_texts
+from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import WORKER_COMFYUI
-from comfyworker.dialects.request import Words, parse_request
-from comfyworker.jobs import JobError, JobRequest, JobResult
+from comfyworker.dialects.request import Words
+from comfyworker.jobs import JobError, JobResult
 
 # Upstream's texts; clients compare them.
 WORDS = Words(
@@ -35,24 +34,12 @@ NO_IMAGES = "success_no_images"
 _EXECUTION_CODES = frozenset({"node_execution_error", "out_of_memory"})
 
 
-class WorkerComfyUIDialect:
+class WorkerComfyUIDialect(SharedParsing):
     """Parses and renders as worker-comfyui does."""
 
     name = WORKER_COMFYUI
     wants_urls = False
-
-    def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
-        """Return the job that a request asks for.
-
-        Args:
-            body: The request as parsed JSON, of any shape.
-            new_id: Gives an id for a request that brings none.
-
-        Raises:
-            InvalidRequest: with everything that is wrong with the request.
-            InvalidWorkflow: the workflow is all that is wrong.
-        """
-        return parse_request(body, new_id=new_id, words=WORDS)
+    words = WORDS
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.

@@ -1,0 +1,28 @@
+"""The parsing that every dialect shares: each takes every shape of request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from comfyworker.dialects.request import OUR_WORDS, Words, parse_request
+from comfyworker.jobs import JobRequest
+
+
+class SharedParsing:
+    """Parses requests; what differs by dialect is only what it says of wrong ones."""
+
+    words: ClassVar[Words] = OUR_WORDS
+
+    def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
+        """Return the job that a request asks for.
+
+        Args:
+            body: The request as parsed JSON, of any shape.
+            new_id: Gives an id for a request that brings none.
+
+        Raises:
+            InvalidRequest: with everything that is wrong with the request.
+            InvalidWorkflow: the workflow is all that is wrong.
+        """
+        return parse_request(body, new_id=new_id, words=self.words)
