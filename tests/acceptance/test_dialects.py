@@ -258,7 +258,8 @@ def test_pyworker_says_what_was_wrong(comfyui: RealComfyUI, tmp_path: Path) -> N
     answer = done.json()
     assert (done.code, answer["id"], answer["status"], answer["output"]) == (1, "67890", "failed", [])
     assert answer["error_code"] == "invalid_workflow"
-    assert answer["message"].startswith("the workflow has no output node")
+    assert answer["message"].startswith("5 problems: the workflow has no output node")
+    assert "linked to node '6', which is not in the workflow" in " ".join(answer["details"])
 
 
 def test_an_unknown_dialect(comfyui: RealComfyUI, tmp_path: Path) -> None:

@@ -112,8 +112,9 @@ class _Check:
         if not outputs and not unknown:
             message = "the workflow has no output node, such as SaveImage or PreviewImage, so nothing would run"
             self.found.add(Problem(message=message, code="no_outputs", path="workflow"))
-        # A class that is not there may be an output's: then all that it needs would have been checked, too.
-        waiting, seen = [*outputs, *unknown], set[str]()
+        # A class that is not there may be an output's: then all that it needs would have been checked, too. Without any
+        # output, everything is: whoever adds one should not meet the rest only then.
+        waiting, seen = [*outputs, *unknown] or list(self.graph), set[str]()
         while waiting:
             node_id = waiting.pop()
             if node_id in seen:

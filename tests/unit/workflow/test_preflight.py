@@ -359,3 +359,10 @@ def test_any_workflow_is_checked_and_left_alone(graph: Graph) -> None:
     problems = check_workflow(graph, classes)
     assert all(problem.message and problem.to_dict() for problem in problems)
     assert graph == kept
+
+
+def test_without_an_output_all_nodes_are_checked(classes: NodeClasses) -> None:
+    """A workflow that has no output node yet is told what else is wrong with it, too."""
+    graph: Graph = {"3": {"class_type": "VAEDecode", "inputs": {"samples": ["77", 0]}}}
+    found = [(problem.node_id, problem.code) for problem in check_workflow(graph, classes)]
+    assert found == [(None, "no_outputs"), ("3", "link_to_no_node"), ("3", "required_input_missing")]
