@@ -8,16 +8,16 @@ from typing import Annotated
 import orjson
 import typer
 
-from comfyworker.cli.running import EXIT_USAGE, fail, prepare, run_to_end
+from comfyworker.cli.running import fail, run_to_end
 from comfyworker.cli.workflow_classes import (
     ObjectInfoFile,
     WorkflowFile,
     ask_comfyui,
-    read_classes,
+    open_workflow,
     running_classes,
     say,
 )
-from comfyworker.cli.workflow_files import read_workflow_file, write_whole
+from comfyworker.cli.workflow_files import write_whole
 from comfyworker.cli.workflow_parameters import parameters
 from comfyworker.cli.workflow_table import print_needs
 from comfyworker.errors import WorkerError
@@ -49,12 +49,7 @@ def convert(
     The names of a node's inputs are not in the file, so a ComfyUI is asked for its node classes: that of COMFY_API_URL,
     else one is started for it. Exit code 1 when the workflow cannot be converted; each reason is named.
     """
-    settings = prepare(quiet_level="error")
-    try:
-        value = read_workflow_file(file)
-        given = None if object_info is None else read_classes(object_info)
-    except WorkerError as error:
-        fail(JobError.of(error), code=EXIT_USAGE)
+    settings, value, given = open_workflow(file, object_info)
     try:
         if is_gui_format(value):
             graph = convert_gui(value, given or run_to_end(lambda: ask_comfyui(settings)))
@@ -78,12 +73,7 @@ def inspect(
     Takes both formats. The ComfyUI of COMFY_API_URL, or --object-info, tells what is there; without either, names and
     tables must do, and nothing is started.
     """
-    settings = prepare(quiet_level="error")
-    try:
-        value = read_workflow_file(file)
-        given = None if object_info is None else read_classes(object_info)
-    except WorkerError as error:
-        fail(JobError.of(error), code=EXIT_USAGE)
+    settings, value, given = open_workflow(file, object_info)
     try:
         needs = _needs(value, given or running_classes(settings))
     except WorkerError as error:

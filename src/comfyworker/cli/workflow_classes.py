@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from comfyworker.cli.running import run_to_end
+from comfyworker.cli.running import EXIT_USAGE, fail, prepare, run_to_end
 from comfyworker.cli.workflow_files import read_workflow_file
 from comfyworker.comfyui.pool import ComfyUIPool
-from comfyworker.errors import InvalidRequest
+from comfyworker.errors import InvalidRequest, WorkerError
+from comfyworker.jobs import JobError
 from comfyworker.settings import Settings
 from comfyworker.workflow.node_classes import NodeClasses
 
@@ -63,3 +64,15 @@ def _refuse(path: Path) -> NoReturn:
 def say(text: str) -> None:
     """Tell a person something beside the result, on stderr."""
     Console(stderr=True, highlight=False).print(Text(text), soft_wrap=True)
+
+
+def open_workflow(file: Path, object_info: Path | None) -> tuple[Settings, object, NodeClasses | None]:
+    """Begin a workflow command: return the settings, what the file holds, and the classes that were given, if any.
+
+    A file that cannot be read ends the command with exit code 2.
+    """
+    settings = prepare(quiet_level="error")
+    try:
+        return settings, read_workflow_file(file), None if object_info is None else read_classes(object_info)
+    except WorkerError as error:
+        fail(JobError.of(error), code=EXIT_USAGE)

@@ -8,16 +8,16 @@ from typing import Annotated
 import orjson
 import typer
 
-from comfyworker.cli.running import EXIT_USAGE, fail, prepare, run_to_end
+from comfyworker.cli.running import fail, run_to_end
 from comfyworker.cli.workflow_classes import (
     ObjectInfoFile,
     WorkflowFile,
     ask_comfyui,
-    read_classes,
+    open_workflow,
     running_classes,
     say,
 )
-from comfyworker.cli.workflow_files import read_workflow_file, write_whole
+from comfyworker.cli.workflow_files import write_whole
 from comfyworker.errors import WorkerError
 from comfyworker.jobs import Graph, JobError
 from comfyworker.settings import Settings
@@ -46,12 +46,7 @@ def parameters(
 
     Example: `comfyworker workflow parameters poster.json -o modifiers/poster.json`
     """
-    settings = prepare(quiet_level="error")
-    try:
-        value = read_workflow_file(file)
-        given = None if object_info is None else read_classes(object_info)
-    except WorkerError as error:
-        fail(JobError.of(error), code=EXIT_USAGE)
+    settings, value, given = open_workflow(file, object_info)
     try:
         graph, classes = _read(value, given, settings)
         called = name or (file.stem if str(file) != "-" else "Workflow")
