@@ -27,7 +27,7 @@ from comfyworker.errors import InternalError, JobTimeout, WorkerError
 from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
-from comfyworker.jobs import Graph, JobRequest, JobResult, Progress
+from comfyworker.jobs import JobRequest, JobResult, Progress
 from comfyworker.running import RunningJob, Stage
 from comfyworker.settings import Settings
 from comfyworker.workflow.assembly import assemble
@@ -36,6 +36,7 @@ from comfyworker.workflow.fresh import mark_outputs
 from comfyworker.workflow.models import model_files
 from comfyworker.workflow.modifiers import Modifiers
 from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.output_nodes import output_nodes
 from comfyworker.workflow.preflight import check_workflow, raise_problems
 from comfyworker.workflow.weights import node_weights
 
@@ -183,7 +184,9 @@ class Pipeline:
             graph, used = rename_files(job.graph, classes, placed.names)
             job.warn_unused({file.name for file in files} - used)
             tracker = PromptTracker(graph, node_weights(graph, classes))
-            clean_up.push_async_callback(self._remove_outputs, job, instance, tracker, output_nodes(graph, classes))
+            clean_up.push_async_callback(
+                self._remove_outputs, job, instance, tracker, frozenset(output_nodes(graph, classes))
+            )
             job.enter(Stage.EXECUTE)
             execution = await instance.execute(
                 mark_outputs(graph, classes, job.prompt_id),
@@ -262,9 +265,3 @@ class Pipeline:
     def _extra_data(self, request: JobRequest) -> dict[str, JsonValue]:
         key = request.comfy_org_api_key or self._settings.job.comfy_org_api_key
         return {} if key is None else {"api_key_comfy_org": key.get_secret_value()}
-
-
-def output_nodes(graph: Graph, classes: NodeClasses) -> frozenset[str]:
-    """Return the nodes of `graph` that ComfyUI counts as outputs."""
-    found = {node: classes.get(graph[node]["class_type"]) for node in graph}
-    return frozenset(node for node, node_class in found.items() if node_class is not None and node_class.is_output)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from comfyworker.jobs import Graph
 from comfyworker.workflow.graph import ancestors, is_link
 from comfyworker.workflow.node_classes import NodeClass, NodeClasses
+from comfyworker.workflow.output_nodes import output_nodes
 
 Place = tuple[str, str]
 """A node's id and an input's name."""
@@ -94,11 +95,7 @@ def find_targets(graph: Graph, classes: NodeClasses, kind: str) -> list[Target]:
 
 def _running(graph: Graph, classes: NodeClasses) -> list[str]:
     """Return the nodes that would run; all of them where ComfyUI knows no output among them."""
-    outputs = [
-        node_id
-        for node_id, node in graph.items()
-        if (node_class := classes.get(node["class_type"])) is not None and node_class.is_output
-    ]
+    outputs = output_nodes(graph, classes)
     needed = ancestors(graph, outputs) if outputs else graph.keys()
     return [node_id for node_id in graph if node_id in needed]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfyworker.jobs import Graph
 from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.output_nodes import output_nodes
 
 MARK = "comfyworker_job"
 """The input that is added; no class declares it."""
@@ -23,8 +24,7 @@ def mark_outputs(graph: Graph, classes: NodeClasses, token: str) -> Graph:
         token: What no other job on this ComfyUI has, such as its prompt_id.
     """
     marked = dict(graph)
-    for node_id, node in graph.items():
-        node_class = classes.get(node["class_type"])
-        if node_class is not None and node_class.is_output:
-            marked[node_id] = {**node, "inputs": {**node["inputs"], MARK: token}}
+    for node_id in output_nodes(graph, classes):
+        node = graph[node_id]
+        marked[node_id] = {**node, "inputs": {**node["inputs"], MARK: token}}
     return marked

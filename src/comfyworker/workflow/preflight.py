@@ -17,6 +17,7 @@ from comfyworker.workflow._findings import Findings
 from comfyworker.workflow._wording import clip, quote, summary
 from comfyworker.workflow.graph import ancestors, links
 from comfyworker.workflow.node_classes import COMBO, InputSpec, NodeClass, NodeClasses
+from comfyworker.workflow.output_nodes import output_nodes
 
 _ABSENT = object()
 
@@ -56,7 +57,7 @@ def sound_outputs(graph: Graph, classes: NodeClasses, problems: Sequence[Problem
     if any(problem.node_id is None or problem.code == "missing_node" for problem in problems):
         return frozenset()
     broken = {problem.node_id for problem in problems}
-    return frozenset(node_id for node_id in _outputs(graph, classes) if not broken & ancestors(graph, [node_id]))
+    return frozenset(node_id for node_id in output_nodes(graph, classes) if not broken & ancestors(graph, [node_id]))
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:
@@ -87,15 +88,6 @@ def _raise(problems: Sequence[Problem]) -> NoReturn:
     raise InvalidWorkflow(message, hint="Correct each of these places in the workflow.", problems=problems)
 
 
-def _outputs(graph: Graph, classes: NodeClasses) -> list[str]:
-    found = []
-    for node_id, node in graph.items():
-        node_class = classes.get(node["class_type"])
-        if node_class is not None and node_class.is_output:
-            found.append(node_id)
-    return found
-
-
 class _Check:
     """One walk over one graph."""
 
@@ -108,7 +100,7 @@ class _Check:
         unknown = [node_id for node_id, node in self.graph.items() if node["class_type"] not in self.classes]
         for node_id in unknown:
             self.found.add(self.found.unknown_class(node_id))
-        outputs = _outputs(self.graph, self.classes)
+        outputs = output_nodes(self.graph, self.classes)
         if not outputs and not unknown:
             message = "the workflow has no output node, such as SaveImage or PreviewImage, so nothing would run"
             self.found.add(Problem(message=message, code="no_outputs", path="workflow"))

@@ -7,6 +7,7 @@ from typing import Any
 from comfyworker.jobs import Graph
 from comfyworker.workflow.graph import ancestors, is_link
 from comfyworker.workflow.node_classes import NodeClasses
+from comfyworker.workflow.output_nodes import output_nodes
 
 _MAX_STEPS = 10_000
 """Samplers of ComfyUI's own take no more."""
@@ -23,12 +24,7 @@ def node_weights(graph: Graph, classes: NodeClasses | None) -> dict[str, float]:
     """
     needed = frozenset(graph)
     if classes is not None:
-        outputs = [
-            node_id
-            for node_id, node in graph.items()
-            if (node_class := classes.get(node["class_type"])) is not None and node_class.is_output
-        ]
-        needed = ancestors(graph, outputs)
+        needed = ancestors(graph, output_nodes(graph, classes))
     return {node_id: _weight(graph, node_id, classes) for node_id in graph if node_id in needed}
 
 
