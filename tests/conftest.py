@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 
@@ -18,6 +19,10 @@ OWNER_PID = pytest.StashKey[int]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the environment in which pytest was started, and the id of the process that governs the run."""
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None
+    )  # how fast a busy machine is says nothing of our code
+    hypothesis.settings.load_profile("untimed")
     config.stash[ENVIRON] = dict(os.environ)
     config.stash[OWNER_PID] = getattr(config, "workerinput", {}).get("owner_pid", os.getpid())
 

@@ -25,7 +25,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        _NOTE.format(source="`src/comfyworker/settings.py`"),
+        _NOTE.format(source="`src/comfyworker/settings`"),
         "Every setting is an environment variable.",
         "An empty variable counts as unset.",
         "Values that do not fit are reported all at once, before anything is started.",

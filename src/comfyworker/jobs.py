@@ -103,6 +103,87 @@ class Shortcuts(_Record):
     steps: int | None = None
 
 
+class DeliveryMode(StrEnum):
+    """How artifacts reach the client."""
+
+    AUTO = "auto"
+    """Object storage where it is configured, else as `Output.without_bucket` says."""
+    BASE64 = "base64"
+    """Inside the answer."""
+    S3 = "s3"
+    """In object storage, of whatever kind."""
+    URL = "url"
+    """Where they are, with a URL of the worker's own or of ComfyUI."""
+
+
+class PictureFormat(StrEnum):
+    """What still pictures can be made into before they are delivered."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    AVIF = "avif"
+
+
+class Output(_Record):
+    """How a job wants its artifacts."""
+
+    delivery: DeliveryMode = DeliveryMode.AUTO
+    without_bucket: Literal[DeliveryMode.BASE64, DeliveryMode.URL] = DeliveryMode.BASE64
+    """What `auto` means where no object storage is configured."""
+    only_inline: bool = False
+    """Whether the client can read nothing but base64, so that `auto` is base64 even beside a bucket."""
+    format: PictureFormat | None = None
+    """None leaves pictures as the workflow made them."""
+    quality: int | None = None
+    """1..100, for formats that lose something; None takes the format's usual one."""
+    strip_metadata: bool | None = None
+    """Take the workflow and all else out of pictures; None takes the worker's setting."""
+    prefix: str | None = None
+    """What every object's key begins with, instead of the worker's setting."""
+
+
+class StoreOptions(_Record):
+    """Object storage that a request brings; what is None comes from the worker's settings, field by field."""
+
+    endpoint_url: str | None = Field(default=None, repr=False)
+    bucket: str | None = None
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    region: str | None = None
+    connect_timeout_s: float | None = None
+    attempts: int | None = None
+
+
+class WebhookEvent(StrEnum):
+    """What a webhook can be told of."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    ARTIFACT = "artifact"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL_EVENTS = frozenset({WebhookEvent.COMPLETED, WebhookEvent.FAILED, WebhookEvent.CANCELLED})
+"""What a webhook is told of if it does not say."""
+
+
+class WebhookOptions(_Record):
+    """Who wants to hear of a job; what is None comes from the worker's settings."""
+
+    url: str | None = Field(default=None, repr=False)
+    extra_params: dict[str, JsonValue] = Field(default_factory=dict, repr=False)
+    """The caller's own, sent back with every event."""
+    secret: SecretStr | None = None
+    """Signs every event; empty means that none is signed, whatever the worker's settings say."""
+    events: frozenset[WebhookEvent] = FINAL_EVENTS
+    timeout_s: float | None = None
+    """Seconds that one attempt may take."""
+
+
 class JobRequest(_Record):
     """One job, whatever dialect it was asked in.
 
@@ -127,6 +208,11 @@ class JobRequest(_Record):
     """Seconds that the caller thinks the job will take; platforms reckon its load by it."""
     comfy_org_api_key: SecretStr | None = None
     """The key for ComfyUI's API nodes; wins over the worker's own."""
+    output: Output = Output()
+    store: StoreOptions | None = None
+    """Object storage of the request's own; None takes the worker's."""
+    webhook: WebhookOptions | None = None
+    """None means that only the worker's own webhook is told."""
     warnings: tuple[str, ...] = ()
     """What the dialect noticed: keys that nobody knows, values that were put right."""
 
@@ -176,6 +262,8 @@ class Artifact(_Record):
     """Where ComfyUI itself serves the file, as long as it is left in ComfyUI's folders."""
     path: Path | None = Field(default=None, repr=False)
     """Where the file lies on our disk while the job has it; never part of an answer."""
+    failure: str | None = None
+    """Why it did not arrive, in a sentence that may be shown; None if it did."""
 
 
 class Timings(_Record):

@@ -45,7 +45,7 @@ def alias(monkeypatch: pytest.MonkeyPatch) -> str:
         own = environment_names(field)
         return (*own, "COMFY_PORT") if own == ("COMFYUI_PORT",) else own
 
-    monkeypatch.setattr("comfyworker.settings.environment_names", names)
+    monkeypatch.setattr("comfyworker.settings.loading.environment_names", names)
     return "COMFY_PORT"
 
 

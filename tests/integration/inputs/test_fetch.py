@@ -271,7 +271,7 @@ URL_PARTS = [*r"@:#/\%[]①。é℀=&?", "a.de", "127.0.0.1", "localhost", "[::1
 ODD_TEXTS = st.lists(st.sampled_from(URL_PARTS) | st.text(st.characters(), max_size=4), max_size=10).map("".join)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(["http://", "https://"]), ODD_TEXTS)
 async def test_no_text_gets_past_the_guard(scheme: str, text: str) -> None:
     """Whatever stands behind http://, it is refused in our words, where no name leads to a public address."""

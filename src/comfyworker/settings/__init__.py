@@ -1,0 +1,44 @@
+"""Every environment variable of the worker, once.
+
+Nothing else reads the environment. Parts of what `load_settings()` returns are passed down: the delivery room gets
+`DeliverySettings`, never `Settings`.
+"""
+
+from comfyworker.settings.groups import (
+    ComfyUISettings,
+    InputSettings,
+    JobSettings,
+    LogSettings,
+    ModifierSettings,
+    ShutdownSettings,
+)
+from comfyworker.settings.loading import (
+    SettingEntry,
+    Settings,
+    environment_names,
+    list_settings,
+    load_settings,
+    near_misses,
+    process_environment,
+)
+from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
+
+__all__ = [
+    "ComfyUISettings",
+    "DeliverySettings",
+    "InputSettings",
+    "JobSettings",
+    "LogSettings",
+    "ModifierSettings",
+    "SettingEntry",
+    "Settings",
+    "ShutdownSettings",
+    "StateSettings",
+    "StoreSettings",
+    "WebhookSettings",
+    "environment_names",
+    "list_settings",
+    "load_settings",
+    "near_misses",
+    "process_environment",
+]

@@ -1,0 +1,171 @@
+"""Settings read from the environment: `load_settings()` is called once, at the entry point."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from comfyworker.errors import InvalidSettings, Problem
+from comfyworker.redaction import hide_credentials
+from comfyworker.settings.groups import (
+    ComfyUISettings,
+    Group,
+    InputSettings,
+    JobSettings,
+    LogSettings,
+    ModifierSettings,
+    ShutdownSettings,
+)
+from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
+
+
+class Settings(Group):
+    """All settings of a worker, by room."""
+
+    comfyui: ComfyUISettings = ComfyUISettings()
+    job: JobSettings = JobSettings()
+    inputs: InputSettings = InputSettings()
+    modifiers: ModifierSettings = ModifierSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    store: StoreSettings = StoreSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    state: StateSettings = StateSettings()
+    log: LogSettings = LogSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
+
+
+class SettingEntry(BaseModel):
+    """One setting as the docs and `comfyworker settings show` list it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    group: str
+    field: str
+    names: tuple[str, ...]
+    """Its environment names, ours first."""
+    type_name: str
+    default: str
+    description: str
+    is_secret: bool
+
+
+def environment_names(field: FieldInfo) -> tuple[str, ...]:
+    """Return the environment names of one field, ours first."""
+    alias = field.validation_alias
+    return tuple(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else ()
+
+
+def _groups() -> Iterator[tuple[str, type[Group]]]:
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, Group):
+            yield name, group
+
+
+def _type_name(field: FieldInfo) -> str:
+    """Return a field's type in a reader's words, as `integer` or `list`."""
+    text = str(field.annotation)
+    choices = getattr(field.annotation, "__args__", ())
+    literal = next((part for part in (field.annotation, *choices) if str(part).startswith("typing.Literal")), None)
+    if literal is not None:
+        spellings = [str(choice) for choice in literal.__args__]
+        return " | ".join(["integer", *spellings] if int in choices else spellings)
+    words = {"Path": "path", "SecretStr": "secret", "tuple": "list", "bool": "true | false", "int": "integer"}
+    return next((word for part, word in words.items() if part in text), "number" if "float" in text else "text")
+
+
+def list_settings() -> tuple[SettingEntry, ...]:
+    """Return every setting there is, in the order of the groups."""
+    return tuple(
+        SettingEntry(
+            group=group_name,
+            field=field_name,
+            names=environment_names(field),
+            type_name=_type_name(field),
+            default="" if field.default in (None, ()) else str(field.default),
+            description=field.description or "",
+            is_secret="SecretStr" in str(field.annotation),
+        )
+        for group_name, group in _groups()
+        for field_name, field in group.model_fields.items()
+    )
+
+
+def _is_set(environ: Mapping[str, str], name: str) -> bool:
+    # An empty variable counts as unset: compose files and platforms hand on empty ones for fields left blank.
+    return bool(environ.get(name, "").strip())
+
+
+def _read_group(group: type[Group], environ: Mapping[str, str], problems: list[Problem]) -> Group | None:
+    values: dict[str, str] = {}
+    for field_name, field in group.model_fields.items():
+        given = {name: environ[name].strip() for name in environment_names(field) if _is_set(environ, name)}
+        if len(set(given.values())) > 1:
+            message = f"{' and '.join(given)} mean the same setting but are set to different values"
+            problems.append(Problem(message=message, path=" ".join(given), code="conflicting_aliases"))
+        elif given:
+            values[field_name] = next(iter(given.values()))
+    try:
+        return group.model_validate(values)
+    except ValidationError as error:
+        problems.extend(_problem(group, item) for item in error.errors(include_url=False))
+        return None
+
+
+def _problem(group: type[Group], item: ErrorDetails) -> Problem:
+    """Say one bad value in the words of the environment; a secret's value is never repeated."""
+    located = str(item["loc"][0])
+    for field_name, field in group.model_fields.items():
+        names = environment_names(field)
+        if located == field_name or located in names:
+            received = "" if "SecretStr" in str(field.annotation) else hide_credentials(f" (it is '{item['input']}')")
+            reason = hide_credentials(item["msg"].removeprefix("Value error, "))
+            return Problem(message=f"{names[0]}: {reason}{received}", path=names[0], code="invalid_value")
+    return Problem(message=f"{located}: {item['msg']}", path=located, code="invalid_value")
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read all settings from the environment.
+
+    Args:
+        environ: The variables to read; None takes the process's own.
+
+    Raises:
+        InvalidSettings: with *every* variable that does not fit, and every pair of aliases that disagree.
+    """
+    variables = os.environ if environ is None else environ
+    problems: list[Problem] = []
+    groups = {name: _read_group(group, variables, problems) for name, group in _groups()}
+    if problems:
+        raise InvalidSettings(
+            "; ".join(problem.message for problem in problems),
+            hint="Correct or unset these environment variables; `comfyworker settings` lists all of them.",
+            problems=problems,
+        )
+    return Settings.model_validate(groups)
+
+
+def near_misses(environ: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+    """Return (name that is set, name that was probably meant) for variables that nearly bear one of our names."""
+    variables = os.environ if environ is None else environ
+    known = {name for entry in list_settings() for name in entry.names}
+    marks = ("COMFYUI_", "COMFY_", "COMFYWORKER_")
+    found = []
+    for name in sorted(variables):
+        if name in known or not name.startswith(marks):
+            continue
+        bare = name.removeprefix("COMFYWORKER_")
+        close = difflib.get_close_matches(bare, known, n=1, cutoff=0.8)
+        if close:
+            found.append((name, close[0]))
+    return tuple(found)
+
+
+def process_environment() -> dict[str, str]:
+    """Return a copy of the process's environment, for a child process to start from."""
+    return dict(os.environ)
