@@ -1,7 +1,6 @@
 """Input files by URL, fetched under guard: a request chooses the URL, but not whom this machine speaks to.
 
-The guard stands where a socket is made: there the address is final, whatever the URL's spelling, a redirect or a second
-answer of the name server led to. No error and no log event holds more of a URL than its host.
+The guard is that of `outbound.sessions`. No error and no log event holds more of a URL than its host.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import re
 import socket
 from collections.abc import Collection, Iterator
 from http import HTTPStatus
@@ -20,21 +18,16 @@ import structlog
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from comfyworker.inputs.addresses import refusal
 from comfyworker.inputs.fetched import Fetched, FetchFault
+from comfyworker.outbound.sessions import AddressRefused, guarded_session
+from comfyworker.outbound.targets import TargetRefused, parse_target
 from comfyworker.settings import InputSettings
 from comfyworker.workflow.urls import shown_url
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _CHUNK_BYTES = 256 * 1024
-_MAX_URL_CHARS = 8192
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_HEADERS = {
-    # Compressed bodies are neither wanted nor taken, so nothing can unfold into more than was counted.
-    "Accept-Encoding": "identity",
-    "User-Agent": "comfyworker",
-}
 _LASTING: tuple[tuple[type[Exception], str, str], ...] = (
     (aiohttp.ClientSSLError, "has a host to which no safe connection can be made", "url_unreachable"),
     (aiohttp.InvalidURL, "is not a URL that can be read", "invalid_url"),
@@ -44,18 +37,6 @@ _LASTING: tuple[tuple[type[Exception], str, str], ...] = (
     (ValueError, "is not a URL that can be read", "invalid_url"),
 )
 """What goes wrong again when tried again, by what the network raises: the reason and the problem's code."""
-_ODD = re.compile(r"[\x00-\x20\x7f\\]")
-_PLAIN = re.compile(r"[\x21-\x7e]+")
-
-
-class AddressRefused(OSError):
-    """A connection was not made because of where it would have led."""
-
-    def __init__(self, kind: str) -> None:
-        """Keep what sort of address it was."""
-        # The text is always the same: only then are several refusals of one host raised as the first of them.
-        super().__init__("address refused")
-        self.kind = kind
 
 
 async def fetch_urls(
@@ -90,29 +71,12 @@ async def fetch_urls(
 
 
 def _session(settings: InputSettings, resolver: AbstractResolver | None) -> aiohttp.ClientSession:
-    def guarded_socket(target: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-        family, kind, protocol, _, address = target
-        reason = refusal(str(address[0]), allow_private=settings.allow_private_urls)
-        if reason is not None:
-            raise AddressRefused(reason)
-        return socket.socket(family, kind, protocol)
-
-    connector = aiohttp.TCPConnector(
-        resolver=resolver or aiohttp.ThreadedResolver(),
-        socket_factory=guarded_socket,
-        use_dns_cache=False,
-        force_close=True,  # So that each request makes a socket of its own, which is checked.
-    )
-    timeout = aiohttp.ClientTimeout(
-        total=None, sock_connect=settings.url_connect_timeout_s, sock_read=settings.url_read_timeout_s
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=timeout,
-        headers=_HEADERS,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        trust_env=False,  # A proxy would resolve the name itself, past the guard.
+    return guarded_session(
+        allow_private=settings.allow_private_urls,
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.url_connect_timeout_s, sock_read=settings.url_read_timeout_s
+        ),
+        resolver=resolver,
     )
 
 
@@ -196,36 +160,16 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _parsed(url: str, base: URL | None = None) -> URL:
-    """Return a URL that may be asked; raises FetchFault for what is none, and for one with a password."""
     try:
-        parsed = _read_url(url.strip(), base)
-    except ValueError:
+        return parse_target(url, base)
+    except TargetRefused as refused:
         raise FetchFault(
-            "is not a URL that can be read",
+            refused.reason,
             code="invalid_url",
-            hint="Give the whole URL of the file, http:// or https://, with special characters escaped.",
+            hint="Use a presigned URL instead."
+            if refused.has_credentials
+            else "Give the whole URL of the file, http:// or https://, with special characters escaped.",
         ) from None  # The chain would show the URL.
-    if "@" in parsed.raw_authority:
-        raise FetchFault(
-            "has a user name or password in it, which is not taken",
-            code="invalid_url",
-            hint="Use a presigned URL instead.",
-        )
-    return parsed.with_fragment(None)
-
-
-def _read_url(text: str, base: URL | None) -> URL:
-    """Return a text as a URL with a host; raises ValueError for all that two readers may understand differently."""
-    if not text or len(text) > _MAX_URL_CHARS or _ODD.search(text):
-        raise ValueError
-    # Presigned URLs are signed as they are written, so a plain one is sent as it is.
-    parsed = URL(text, encoded=_PLAIN.fullmatch(text) is not None)
-    if base is not None:
-        parsed = base.join(parsed)
-    # yarl reads the host and port of an encoded URL only here.
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.port is None:
-        raise ValueError
-    return parsed
 
 
 def _redirected(url: URL, location: str) -> URL:

@@ -13,9 +13,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfyworker.inputs import addresses, fetch
 from comfyworker.inputs.fetch import fetch_urls
 from comfyworker.inputs.fetched import FetchFault
+from comfyworker.outbound import addresses, sessions
 from comfyworker.settings import InputSettings
 from support.file_server import FileServer
 
@@ -47,7 +47,7 @@ def public_loopback(monkeypatch: pytest.MonkeyPatch) -> str:
     def refusal(address: str, *, allow_private: bool) -> str | None:
         return None if address == "127.0.0.2" else real(address, allow_private=allow_private)
 
-    monkeypatch.setattr(fetch, "refusal", refusal)
+    monkeypatch.setattr(sessions, "refusal", refusal)
     return "127.0.0.2"
 
 

@@ -1,4 +1,4 @@
-"""Which network addresses an input file may be fetched from: public ones, so that no request reaches our neighbours."""
+"""Which network addresses a request may have us speak to: public ones, so that none reaches our neighbours."""
 
 from __future__ import annotations
 

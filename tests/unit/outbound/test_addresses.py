@@ -1,4 +1,4 @@
-"""Addresses that input files may be fetched from, by the blocks that the IANA has set aside."""
+"""Addresses that a request may have us speak to, by the blocks that the IANA has set aside."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyworker.inputs.addresses import refusal
+from comfyworker.outbound.addresses import refusal
 
 SET_ASIDE_V4 = [
     "0.0.0.0/8",
