@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI := workspace/ComfyUI
+OBJECT_STORE := workspace/object-store
 
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui demo test bench check docs docs-check format lock
+.PHONY: help setup comfyui object-store demo test bench check docs docs-check format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +30,19 @@ endif
 $(COMFYUI)/.comfyworker-install.json: | $(VENV)/.ready
 	$(BIN)/comfyworker comfyui install --path $(COMFYUI)
 
+object-store: $(OBJECT_STORE)/.ready ## Make the S3 server (OpenStack Swift) that the tests start
+
+$(OBJECT_STORE)/.ready: requirements/object-store.lock
+	$(PYTHON) -m venv --clear $(OBJECT_STORE)/.venv
+	$(OBJECT_STORE)/.venv/bin/pip install --quiet --require-hashes -r requirements/object-store.lock
+	@touch $@
+
 demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end up in out/
 	$(BIN)/comfyworker run examples/mountains.json --output out
 	$(BIN)/comfyworker run examples/poster.json --image input.png=examples/input.png --output out
 	@printf '\nThe pictures are in %s/out\n' '$(CURDIR)'
 
-test: setup comfyui ## All tests, on a real ComfyUI
+test: setup comfyui object-store ## All tests, on a real ComfyUI and a real object store
 	$(BIN)/pytest -n 2 --dist loadscope
 
 bench: comfyui ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
@@ -61,3 +69,6 @@ lock: setup ## Pin the newest versions that pyproject.toml allows
 		--python-version 3.11 --custom-compile-command 'make lock' pyproject.toml -o requirements/worker.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command 'make lock' pyproject.toml --group dev -o requirements/dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command 'make lock' requirements/object-store.in \
+		-o requirements/object-store.lock

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a clean process state, and a real ComfyUI."""
+"""Fixtures for all tests: a clean process state, a real ComfyUI, and a real object store."""
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from comfyworker.settings import list_settings
+from support.object_store import ObjectStore, shared_object_store
 from support.proxy import FaultProxy
 from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
 from support.scheduling import make_scheduler
@@ -74,10 +75,15 @@ def comfyui_base(tmp_path: Path, checkpoint: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _shared_comfyui(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> RealComfyUI:
+def _shared_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all processes of the run know, and no other run."""
     base = tmp_path_factory.getbasetemp()
-    shared_dir = base.parent if hasattr(pytestconfig, "workerinput") else base
-    return shared_comfyui(shared_dir, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
+    return base.parent if hasattr(pytestconfig, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def _shared_comfyui(pytestconfig: pytest.Config, _shared_dir: Path) -> RealComfyUI:
+    return shared_comfyui(_shared_dir, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
 
 
 @pytest.fixture
@@ -92,3 +98,16 @@ async def proxy(comfyui: RealComfyUI) -> AsyncIterator[FaultProxy]:
     """Return a proxy before the shared ComfyUI, which makes faults when told to."""
     async with FaultProxy(comfyui.url) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def object_store(pytestconfig: pytest.Config, _shared_dir: Path) -> ObjectStore:
+    """Return the S3 server that all tests of the run share; each makes buckets of its own in it."""
+    return shared_object_store(_shared_dir, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
+
+
+@pytest.fixture(scope="session")
+def late_object_store(pytestconfig: pytest.Config, _shared_dir: Path) -> ObjectStore:
+    """Return an S3 server whose clock is an hour ahead: whatever we sign is too old for it."""
+    stash = pytestconfig.stash
+    return shared_object_store(_shared_dir, stash[OWNER_PID], stash[ENVIRON], clock_shift_s=3600)

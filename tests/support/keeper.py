@@ -1,9 +1,9 @@
-"""Keep one ComfyUI running for as long as a test run lives, and not a moment longer.
+"""Keep one server (a ComfyUI, an object store) running for as long as a test run lives, and not a moment longer.
 
 Runs as a process of its own: `python keeper.py PLAN`, where PLAN is the JSON of `Plan`. It says on stdout, in one line
-of JSON, when ComfyUI answers or why it never will. Then it waits until the owner (the pytest process that governs
-the run) is gone, however it went, and ends ComfyUI and removes its folders. Should the keeper itself be killed, the
-kernel ends ComfyUI.
+of JSON, when the server answers or why it never will. Then it waits until the owner (the pytest process that governs
+the run) is gone, however it went, and ends the server and removes its folders. Should the keeper itself be killed, the
+kernel ends the server.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class Plan:
     """What to keep, and for whom."""
 
     owner_pid: int
-    """ComfyUI ends when this process does."""
+    """The server ends when this process does."""
     command: list[str]
     cwd: str
     url: str
@@ -40,6 +40,10 @@ class Plan:
     log_path: str
     environ: dict[str, str] = field(default_factory=dict)
     start_timeout_s: float = 120.0
+    name: str = "ComfyUI"
+    """What messages call the server."""
+    probe: str = "/system_stats"
+    """The path that answers 200 once the server is ready."""
 
     def to_json(self) -> str:
         """Return the plan as the keeper's argument."""
@@ -52,21 +56,21 @@ def _die_with_parent() -> None:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/system_stats", timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
 
 
 def _wait_ready(plan: Plan, process: subprocess.Popen[bytes], owner: int) -> str | None:
-    """Return None once ComfyUI answers, or why it does not."""
+    """Return None once the server answers, or why it does not."""
     deadline = time.monotonic() + plan.start_timeout_s
-    while not _answers(plan.url):
+    while not _answers(plan.url + plan.probe):
         if process.poll() is not None:
-            return f"ComfyUI ended with {process.returncode}"
+            return f"{plan.name} ended with {process.returncode}"
         if time.monotonic() > deadline:
-            return f"ComfyUI did not answer within {plan.start_timeout_s:.0f} s"
-        # Polled: ComfyUI tells nobody that it listens. The owner's end cuts the pause short.
+            return f"{plan.name} did not answer within {plan.start_timeout_s:.0f} s"
+        # Polled: a server tells nobody that it listens. The owner's end cuts the pause short.
         if select.select([owner], [], [], LOOK_INTERVAL_S)[0]:
             return "the test run ended"
     return None
@@ -79,7 +83,7 @@ def _report(state: dict[str, object]) -> None:
 
 
 def keep(plan: Plan) -> None:
-    """Start ComfyUI, say how that went, and wait for the owner's end."""
+    """Start the server, say how that went, and wait for the owner's end."""
     owner = os.pidfd_open(plan.owner_pid)
     with Path(plan.log_path).open("wb") as log:
         process = subprocess.Popen(

@@ -1,0 +1,225 @@
+"""A real S3 server, OpenStack Swift with its s3api, which checks every signature as AWS does.
+
+    bucket = await object_store.make_bucket()
+    ...                                           # our code uploads to object_store.endpoint_url
+    stored = await object_store.read(bucket, "a/b.png")
+    assert stored.content_type == "image/png"
+
+It differs from AWS in this: an access key that it does not know is answered with SignatureDoesNotMatch, and there are
+no session tokens. Parts below 5 MiB (but the last) and a wrong region are refused, as on AWS.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Self
+from xml.etree.ElementTree import Element, fromstring
+
+from filelock import FileLock
+
+from support.keeper import Plan
+from support.object_store_client import ANYONE, S3Client, StoredObject
+from support.ports import free_port
+from support.processes import is_running
+from support.source import REPOSITORY
+
+INSTALL = REPOSITORY / "workspace/object-store"
+SERVER = REPOSITORY / "tests/support/object_store_swift.py"
+KEEPER = REPOSITORY / "tests/support/keeper.py"
+SPARE_FOLDER = REPOSITORY / ".cache"
+"""Where the store keeps its objects if the temporary folder cannot hold extended attributes."""
+REGION = "eu-tests-1"
+DOMAIN = "s3.test"
+"""A request whose Host is `<bucket>.s3.test` names its bucket there."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Who asks."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """The object store of the test run."""
+
+    endpoint_url: str
+    region: str
+    keys: Keys
+    """May do everything."""
+    guest: Keys
+    """Is known, and may do nothing: AccessDenied."""
+    pid: int
+    log_path: Path
+
+    @property
+    def access_key_id(self) -> str:
+        """The first half of what may do everything."""
+        return self.keys.access_key_id
+
+    @property
+    def secret_access_key(self) -> str:
+        """The second half; it has characters that must be quoted in a URL."""
+        return self.keys.secret_access_key
+
+    def behind(self, proxy_url: str) -> Self:
+        """Return the same store as a client sees it through a `StoreProxy`."""
+        return replace(self, endpoint_url=proxy_url)
+
+    async def make_bucket(self, name: str | None = None) -> str:
+        """Make a bucket of the test's own; return its name."""
+        bucket = name or f"test-{uuid.uuid4().hex[:12]}"
+        await self._client().ask("PUT", f"/{bucket}")
+        return bucket
+
+    async def read(self, bucket: str, key: str) -> StoredObject:
+        """Return an object; LookupError if there is none."""
+        return await self._client().ask("GET", f"/{bucket}/{key}")
+
+    async def write(self, bucket: str, key: str, body: bytes, content_type: str = "application/octet-stream") -> None:
+        """Store an object."""
+        await self._client().ask("PUT", f"/{bucket}/{key}", body=body, content_type=content_type)
+
+    async def set_access(self, bucket: str, key: str, canned: str) -> None:
+        """Give an object one of S3's canned access lists, such as `public-read`."""
+        await self._client().ask("PUT", f"/{bucket}/{key}", "acl", amz_headers={"x-amz-acl": canned})
+
+    async def keys_in(self, bucket: str) -> list[str]:
+        """Return the keys of all objects, sorted."""
+        listing = await self._xml(f"/{bucket}")
+        assert _texts(listing, "IsTruncated") == ["false"]
+        return sorted(_texts(listing, "Contents/Key"))
+
+    async def open_uploads(self, bucket: str) -> list[str]:
+        """Return the keys for which parts have come and which nobody has completed or aborted, sorted."""
+        return sorted(_texts(await self._xml(f"/{bucket}", "uploads"), "Upload/Key"))
+
+    async def is_public(self, bucket: str, key: str) -> bool:
+        """Whether the object's access list lets everybody read it."""
+        grants = (await self._xml(f"/{bucket}/{key}", "acl")).findall("{*}AccessControlList/{*}Grant")
+        return any(
+            _texts(grant, "Grantee/URI") == [ANYONE] and _texts(grant, "Permission") == ["READ"] for grant in grants
+        )
+
+    def is_running(self) -> bool:
+        """Whether the process is still there."""
+        return is_running(self.pid)
+
+    def _client(self) -> S3Client:
+        return S3Client(self.endpoint_url, self.access_key_id, self.secret_access_key)
+
+    async def _xml(self, path: str, resource: str = "") -> Element:
+        return fromstring((await self._client().ask("GET", path, resource)).body)
+
+
+@dataclass(frozen=True)
+class SwiftPlan:
+    """What the server reads."""
+
+    folder: str
+    port: int
+    clock_shift_s: int
+    users: list[dict[str, str]]
+    region: str = REGION
+    domain: str = DOMAIN
+
+
+def shared_object_store(
+    shared_dir: Path, owner_pid: int, environ: Mapping[str, str], *, clock_shift_s: int = 0
+) -> ObjectStore:
+    """Return the object store of this test run; the first process that asks starts it, the others wait for that.
+
+    Args:
+        shared_dir: A folder that all processes of the run know, and no other run.
+        owner_pid: The process whose end ends the store.
+        environ: The environment in which pytest was started.
+        clock_shift_s: By how many seconds the store's clock is wrong; each figure is a store of its own.
+
+    Raises:
+        RuntimeError: It is not installed, or did not start, now or when another process asked.
+    """
+    name = f"object-store-{clock_shift_s}"
+    record = shared_dir / f"{name}.json"
+    with FileLock(shared_dir / f"{name}.lock"):
+        if not record.exists():
+            state = _start(shared_dir / name, owner_pid, environ, clock_shift_s)
+            record.touch(mode=0o600)
+            record.write_text(json.dumps(state), encoding="utf-8")
+        state = json.loads(record.read_text(encoding="utf-8"))
+    if state["error"]:
+        raise RuntimeError(state["error"])
+    owner, guest = (Keys(user["access_key_id"], user["secret_access_key"]) for user in state["users"])
+    return ObjectStore(state["url"], REGION, owner, guest, state["pid"], Path(state["log_path"]))
+
+
+def _start(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shift_s: int) -> dict[str, object]:
+    python = INSTALL / ".venv/bin/python"
+    if not (INSTALL / ".ready").exists():
+        message = (
+            f"the tests of delivery need an object store; there is none at {INSTALL}. `make object-store` makes it."
+        )
+        raise RuntimeError(message)
+    folder, port = _find_folder(wanted), free_port()
+    # AWS's secrets have `+` and `/` too, which is where quoting goes wrong.
+    users = [
+        {"access_key_id": f"tests:{name}", "secret_access_key": f"{secrets.token_hex(12)}+/{name}", "group": group}
+        for name, group in (("owner", ".admin"), ("guest", ""))
+    ]
+    settings = folder / "plan.json"
+    settings.touch(mode=0o600)
+    settings.write_text(json.dumps(asdict(SwiftPlan(str(folder), port, clock_shift_s, users))), encoding="utf-8")
+    plan = Plan(
+        owner_pid=owner_pid,
+        command=[str(python), str(SERVER), str(settings)],
+        cwd=str(folder),
+        url=f"http://127.0.0.1:{port}",
+        base_dir=str(folder),
+        log_path=f"{wanted}.log",
+        environ={name: environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in environ},
+        name="the object store",
+        probe="/healthcheck",
+    )
+    with Path(f"{wanted}-keeper.log").open("wb") as log:
+        keeper = [sys.executable, str(KEEPER), plan.to_json()]
+        done = subprocess.run(keeper, stdout=subprocess.PIPE, stderr=log, start_new_session=True, check=True)
+    answer = json.loads(done.stdout or '{"error": "the keeper of the object store ended; see its log", "pid": 0}')
+    return {**answer, "url": plan.url, "log_path": plan.log_path, "users": users}
+
+
+def _find_folder(wanted: Path) -> Path:
+    """Make and return a folder for the objects, whose metadata Swift keeps in extended attributes.
+
+    Raises:
+        RuntimeError: Neither the temporary folder nor the repository can hold them.
+    """
+    wanted.mkdir()
+    if _holds_attributes(wanted):
+        return wanted
+    SPARE_FOLDER.mkdir(exist_ok=True)
+    spare = Path(tempfile.mkdtemp(prefix="object-store-", dir=SPARE_FOLDER))
+    if _holds_attributes(spare):
+        return spare
+    message = f"the object store needs a file system with extended attributes; neither {wanted} nor {spare} is on one"
+    raise RuntimeError(message)
+
+
+def _holds_attributes(folder: Path) -> bool:
+    try:
+        os.setxattr(folder, "user.probe", b"1" * 1024)
+    except OSError:
+        return False
+    return True
+
+
+def _texts(element: Element, path: str) -> list[str]:
+    """Return the texts of all elements at `path`, whatever their namespace."""
+    return [item.text or "" for item in element.findall("/".join(f"{{*}}{step}" for step in path.split("/")))]
