@@ -10,6 +10,7 @@ import structlog
 
 from comfyworker.settings import list_settings
 from support.object_store import ObjectStore, shared_object_store
+from support.object_store_proxy import StoreProxy
 from support.proxy import FaultProxy
 from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
 from support.scheduling import make_scheduler
@@ -111,3 +112,10 @@ def late_object_store(pytestconfig: pytest.Config, _shared_dir: Path) -> ObjectS
     """Return an S3 server whose clock is an hour ahead: whatever we sign is too old for it."""
     stash = pytestconfig.stash
     return shared_object_store(_shared_dir, stash[OWNER_PID], stash[ENVIRON], clock_shift_s=3600)
+
+
+@pytest.fixture
+async def store_proxy(object_store: ObjectStore) -> AsyncIterator[StoreProxy]:
+    """Return a proxy before the object store, which makes faults when told to."""
+    async with StoreProxy(object_store.endpoint_url) as proxy:
+        yield proxy

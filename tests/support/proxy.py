@@ -51,6 +51,9 @@ class Recorded:
     path: str
     query: dict[str, str]
     body: bytes = field(repr=False)
+    headers: CIMultiDict[str] = field(default_factory=CIMultiDict, repr=False)
+    query_string: str = ""
+    """The query as it was written."""
 
     def json(self) -> Any:
         """Return the body as JSON."""
@@ -81,10 +84,11 @@ class Fault:
 
 @dataclass
 class RequestFault(Fault):
-    """A fault of requests; `path` may hold wildcards, as in `/history/*`."""
+    """A fault of requests; `path` and `query` may hold wildcards, as in `/history/*` and `partNumber=2&*`."""
 
     method: str = "*"
     path: str = "*"
+    query: str = "*"
     instead: tuple[int, bytes] | None = None
     """Status and body to answer with, without asking ComfyUI."""
     drop_before: bool = False
@@ -95,7 +99,11 @@ class RequestFault(Fault):
 
     def fits(self, request: web.Request) -> bool:
         """Whether the fault is for this request."""
-        return self.method in ("*", request.method) and fnmatch.fnmatch(request.path, self.path)
+        return (
+            self.method in ("*", request.method)
+            and fnmatch.fnmatchcase(request.path, self.path)
+            and fnmatch.fnmatchcase(request.rel_url.raw_query_string, self.query)
+        )
 
     def release(self) -> None:
         """Let held requests go on."""
@@ -141,22 +149,24 @@ class FaultProxy:
         """How many WebSockets are open."""
         return len(self._sockets)
 
-    def answer(self, method: str, path: str, *, status: int, body: bytes | str = b"", times: int = 1) -> Fault:
+    def answer(
+        self, method: str, path: str, *, status: int, body: bytes | str = b"", query: str = "*", times: int = 1
+    ) -> Fault:
         """Answer with `status` and `body` instead of ComfyUI."""
         content = body.encode() if isinstance(body, str) else body
-        return self._add(RequestFault(times, method=method, path=path, instead=(status, content)))
+        return self._add(RequestFault(times, method=method, path=path, query=query, instead=(status, content)))
 
-    def drop_request(self, method: str, path: str, *, times: int = 1) -> Fault:
+    def drop_request(self, method: str, path: str, *, query: str = "*", times: int = 1) -> Fault:
         """Drop the connection without asking ComfyUI."""
-        return self._add(RequestFault(times, method=method, path=path, drop_before=True))
+        return self._add(RequestFault(times, method=method, path=path, query=query, drop_before=True))
 
-    def drop_answer(self, method: str, path: str, *, after_bytes: int = -1, times: int = 1) -> Fault:
+    def drop_answer(self, method: str, path: str, *, after_bytes: int = -1, query: str = "*", times: int = 1) -> Fault:
         """Drop the connection after ComfyUI has answered: nothing of it is sent, or head and `after_bytes` of body."""
-        return self._add(RequestFault(times, method=method, path=path, drop_after_bytes=after_bytes))
+        return self._add(RequestFault(times, method=method, path=path, query=query, drop_after_bytes=after_bytes))
 
-    def hold(self, method: str, path: str, *, times: int = 1) -> RequestFault:
+    def hold(self, method: str, path: str, *, query: str = "*", times: int = 1) -> RequestFault:
         """Let requests wait at the proxy until `.release()`; `.met` is set when the first one is there."""
-        return self._add(RequestFault(times, method=method, path=path, released=asyncio.Event()))
+        return self._add(RequestFault(times, method=method, path=path, query=query, released=asyncio.Event()))
 
     def cut_socket(self, test: FrameTest, *, is_delivered: bool = False, times: int = 1) -> Fault:
         """Cut the WebSocket when a frame passes `test`: before it is delivered, or after."""
@@ -209,21 +219,33 @@ class FaultProxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        self.requests.append(Recorded(request.method, request.path, dict(request.query), body))
-        fault = next((item for item in self._request_faults if item.fits(request) and item.take()), None)
-        if fault is not None:
-            if fault.released is not None:
-                await fault.released.wait()
-            if fault.instead is not None:
-                return web.Response(status=fault.instead[0], body=fault.instead[1])
-            if fault.drop_before:
-                return _drop(request)
+        self._record(request, body)
+        fault = self._find_fault(request)
+        if fault is not None and (answer := await self._answer_instead(request, fault)) is not None:
+            return answer
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return web.Response(status=503) if self.refuse_sockets else await self._relay_socket(request)
         try:
             return await self._forward(request, body, None if fault is None else fault.drop_after_bytes)
         except aiohttp.ClientError:
-            return _drop(request)  # ComfyUI is not there
+            return drop(request)  # ComfyUI is not there
+
+    def _record(self, request: web.Request, body: bytes) -> None:
+        headers, query = CIMultiDict(request.headers), dict(request.query)
+        self.requests.append(
+            Recorded(request.method, request.path, query, body, headers, request.rel_url.raw_query_string)
+        )
+
+    def _find_fault(self, request: web.Request) -> RequestFault | None:
+        return next((item for item in self._request_faults if item.fits(request) and item.take()), None)
+
+    async def _answer_instead(self, request: web.Request, fault: RequestFault) -> web.StreamResponse | None:
+        """Wait where the fault says so; return what is answered without asking ComfyUI, if that is the fault."""
+        if fault.released is not None:
+            await fault.released.wait()
+        if fault.instead is not None:
+            return web.Response(status=fault.instead[0], body=fault.instead[1])
+        return drop(request) if fault.drop_before else None
 
     async def _forward(self, request: web.Request, body: bytes, limit_bytes: int | None) -> web.StreamResponse:
         headers = CIMultiDict(
@@ -234,18 +256,8 @@ class FaultProxy:
         async with self._session.request(request.method, url, data=data, headers=headers) as upstream:
             if limit_bytes is not None and limit_bytes < 0:
                 await upstream.read()
-                return _drop(request)
-            response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-            for name, value in upstream.headers.items():
-                if name.lower() not in HOP_HEADERS - {"content-length"}:
-                    response.headers.add(name, value)
-            await response.prepare(request)
-            async for chunk in _limited(upstream.content.iter_any(), limit_bytes):
-                await response.write(chunk)
-            if limit_bytes is not None:
-                return _drop(request)
-            await response.write_eof()
-            return response
+                return drop(request)
+            return await relay_answer(request, upstream, limit_bytes)
 
     async def _relay_socket(self, request: web.Request) -> web.StreamResponse:
         near = web.WebSocketResponse(max_msg_size=0)
@@ -291,7 +303,24 @@ class FaultProxy:
         return fault is None or not fault.is_cut
 
 
-def _drop(request: web.Request) -> web.Response:
+async def relay_answer(
+    request: web.Request, upstream: aiohttp.ClientResponse, limit_bytes: int | None
+) -> web.StreamResponse:
+    """Pass an answer on, chunk by chunk; after `limit_bytes` of its body, if given, drop the connection."""
+    response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
+    for name, value in upstream.headers.items():
+        if name.lower() not in HOP_HEADERS - {"content-length"}:
+            response.headers.add(name, value)
+    await response.prepare(request)
+    async for chunk in _limited(upstream.content.iter_any(), limit_bytes):
+        await response.write(chunk)
+    if limit_bytes is not None:
+        return drop(request)
+    await response.write_eof()
+    return response
+
+
+def drop(request: web.Request) -> web.Response:
     """Cut the connection as a machine that vanishes does; the response goes nowhere."""
     if request.transport is not None:
         request.transport.abort()
