@@ -21,21 +21,23 @@ class TargetRefused(Exception):
         self.has_credentials = has_credentials
 
 
-def parse_target(url: str, base: URL | None = None) -> URL:
+def parse_target(url: str, base: URL | None = None, *, allow_credentials: bool = False) -> URL:
     """Return an http(s) URL that may be asked, without its fragment; its address is not looked at yet.
 
     Args:
         url: The text of the URL.
         base: What a relative one is relative to, as where a redirect came from.
+        allow_credentials: Take a user name and a password in it.
 
     Raises:
-        TargetRefused: it is no such URL, or has a user name or password in it. The URL is in no part of the error.
+        TargetRefused: it is no such URL, or has a user name or password in it that it may not have. No part of the
+            error shows the URL.
     """
     try:
         parsed = _read(url.strip(), base)
     except ValueError:
         raise TargetRefused("is not a URL that can be read") from None  # The chain would show the URL.
-    if "@" in parsed.raw_authority:
+    if "@" in parsed.raw_authority and not allow_credentials:
         raise TargetRefused("has a user name or password in it, which is not taken", has_credentials=True)
     return parsed.with_fragment(None)
 
