@@ -131,6 +131,7 @@ class Courier:
                 verdict = await self._sender.send(message)
                 return await self._settle(parcel, verdict, attempt, only_once=only_once), True
             except Taken:
+                log.debug("webhooks.found_taken", **_about(parcel))
                 # Nobody tells when a lock is free. Who has it removes the message or puts it off.
                 return time.time() + _LOOK_AGAIN_S, False
             except OSError as error:
