@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from comfyworker.delivery.pictures._pieces import CannotStrip, Piece, require
+from comfyworker.delivery.pictures.pieces import CannotStrip, Piece, require
 
 _CONTAINERS = frozenset({b"moov", b"trak"})
 _METADATA_ITEMS = frozenset({b"Exif", b"mime"})

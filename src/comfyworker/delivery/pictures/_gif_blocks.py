@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfyworker.delivery.pictures._pieces import Piece, require
+from comfyworker.delivery.pictures.pieces import Piece, require
 
 _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
 _COMMENT, _APPLICATION = 0xFE, 0xFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from comfyworker.delivery.pictures._pieces import Piece, orientation_only, require
+from comfyworker.delivery.pictures.pieces import Piece, orientation_only, require
 
 _EXIF = b"Exif\0\0"
 _START_OF_SCAN = 0xDA

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from comfyworker.delivery.pictures._pieces import Piece, orientation_only, require
+from comfyworker.delivery.pictures.pieces import Piece, orientation_only, require
 
 _SIGNATURE_BYTES = 8
 _FRAME_BYTES = 12  # length, type and checksum around a chunk's data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from comfyworker.delivery.pictures._pieces import Piece, length, orientation_only, require
+from comfyworker.delivery.pictures.pieces import Piece, length, orientation_only, require
 
 _HEADER_BYTES = 12
 _LOOK = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"})

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from comfyworker.delivery.pictures._pieces import CannotStrip, Piece, length
 from comfyworker.delivery.pictures.formats import named_as, numbered
+from comfyworker.delivery.pictures.pieces import CannotStrip, Piece, length
 from comfyworker.delivery.pictures.stripping import strip_metadata
 from comfyworker.errors import DeliveryFailed, InsufficientStorage
 from comfyworker.finishing import in_thread

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from comfyworker.delivery.pictures._avif_boxes import strip_avif
 from comfyworker.delivery.pictures._gif_blocks import strip_gif
 from comfyworker.delivery.pictures._jpeg_segments import strip_jpeg
-from comfyworker.delivery.pictures._pieces import CannotStrip, Piece, length
 from comfyworker.delivery.pictures._png_chunks import strip_png
 from comfyworker.delivery.pictures._webp_chunks import strip_webp
+from comfyworker.delivery.pictures.pieces import CannotStrip, Piece, length
 
 _BMP = b"BM"
 _STILL_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic")
