@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI := workspace/ComfyUI
 OBJECT_STORE := workspace/object-store
+NPM := PATH="$(CURDIR)/$(OBJECT_STORE)/.venv/bin:$$PATH" npm --loglevel=error --ignore-scripts --no-audit --no-fund
 
 .DEFAULT_GOAL := help
 .PHONY: help setup comfyui object-store demo test bench check docs docs-check format lock
@@ -30,11 +31,14 @@ endif
 $(COMFYUI)/.comfyworker-install.json: | $(VENV)/.ready
 	$(BIN)/comfyworker comfyui install --path $(COMFYUI)
 
-object-store: $(OBJECT_STORE)/.ready ## Make the S3 server (OpenStack Swift) that the tests start
+object-store: $(OBJECT_STORE)/.ready ## Make the stores that the tests start: S3 (OpenStack Swift), Azure Blob (Azurite)
 
-$(OBJECT_STORE)/.ready: requirements/object-store.lock
+# Azurite is on npm only; Node.js and npm come from PyPI with the rest.
+$(OBJECT_STORE)/.ready: requirements/object-store.lock requirements/azurite/package-lock.json
 	$(PYTHON) -m venv --clear $(OBJECT_STORE)/.venv
 	$(OBJECT_STORE)/.venv/bin/pip install --quiet --require-hashes -r requirements/object-store.lock
+	cp requirements/azurite/package.json requirements/azurite/package-lock.json $(OBJECT_STORE)/
+	cd $(OBJECT_STORE) && $(NPM) ci
 	@touch $@
 
 demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end up in out/
@@ -64,7 +68,7 @@ format: setup ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: setup ## Pin the newest versions that pyproject.toml allows
+lock: setup object-store ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command 'make lock' pyproject.toml -o requirements/worker.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
@@ -72,3 +76,4 @@ lock: setup ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command 'make lock' requirements/object-store.in \
 		-o requirements/object-store.lock
+	cd requirements/azurite && $(NPM) update --package-lock-only --omit-lockfile-registry-resolved

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a clean process state, a real ComfyUI, and a real object store."""
+"""Fixtures for all tests: a clean process state, a real ComfyUI, and real object stores."""
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -10,6 +10,7 @@ import structlog
 
 from comfyworker.settings import list_settings
 from support.object_store import ObjectStore, shared_object_store
+from support.object_store_azurite import AzureStore, shared_azure_store
 from support.object_store_proxy import StoreProxy
 from support.proxy import FaultProxy
 from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
@@ -112,6 +113,12 @@ def late_object_store(pytestconfig: pytest.Config, _shared_dir: Path) -> ObjectS
     """Return an S3 server whose clock is an hour ahead: whatever we sign is too old for it."""
     stash = pytestconfig.stash
     return shared_object_store(_shared_dir, stash[OWNER_PID], stash[ENVIRON], clock_shift_s=3600)
+
+
+@pytest.fixture(scope="session")
+def azure_store(pytestconfig: pytest.Config, _shared_dir: Path) -> AzureStore:
+    """Return the Azure Blob server that all tests of the run share; each makes containers of its own in it."""
+    return shared_azure_store(_shared_dir, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
 
 
 @pytest.fixture

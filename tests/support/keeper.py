@@ -43,7 +43,9 @@ class Plan:
     name: str = "ComfyUI"
     """What messages call the server."""
     probe: str = "/system_stats"
-    """The path that answers 200 once the server is ready."""
+    """The path that answers once the server is ready."""
+    ready_status: int = 200
+    """What it answers then."""
 
     def to_json(self) -> str:
         """Return the plan as the keeper's argument."""
@@ -54,18 +56,20 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _answers(url: str) -> bool:
+def _answers(plan: Plan) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        with urllib.request.urlopen(plan.url + plan.probe, timeout=5) as answer:
+            return bool(answer.status == plan.ready_status)
+    except urllib.error.HTTPError as error:
+        return error.code == plan.ready_status
+    except OSError:
         return False
 
 
 def _wait_ready(plan: Plan, process: subprocess.Popen[bytes], owner: int) -> str | None:
     """Return None once the server answers, or why it does not."""
     deadline = time.monotonic() + plan.start_timeout_s
-    while not _answers(plan.url + plan.probe):
+    while not _answers(plan):
         if process.poll() is not None:
             return f"{plan.name} ended with {process.returncode}"
         if time.monotonic() > deadline:

@@ -12,8 +12,6 @@ no session tokens. Parts below 5 MiB (but the last) and a wrong region are refus
 import json
 import os
 import secrets
-import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -22,17 +20,15 @@ from pathlib import Path
 from typing import Self
 from xml.etree.ElementTree import Element, fromstring
 
-from filelock import FileLock
-
 from support.keeper import Plan
 from support.object_store_client import ANYONE, S3Client, StoredObject
 from support.ports import free_port
 from support.processes import is_running
+from support.shared_server import Facts, shared_server
 from support.source import REPOSITORY
 
 INSTALL = REPOSITORY / "workspace/object-store"
 SERVER = REPOSITORY / "tests/support/object_store_swift.py"
-KEEPER = REPOSITORY / "tests/support/keeper.py"
 SPARE_FOLDER = REPOSITORY / ".cache"
 """Where the store keeps its objects if the temporary folder cannot hold extended attributes."""
 REGION = "eu-tests-1"
@@ -147,27 +143,35 @@ def shared_object_store(
     Raises:
         RuntimeError: It is not installed, or did not start, now or when another process asked.
     """
-    name = f"object-store-{clock_shift_s}"
-    record = shared_dir / f"{name}.json"
-    with FileLock(shared_dir / f"{name}.lock"):
-        if not record.exists():
-            state = _start(shared_dir / name, owner_pid, environ, clock_shift_s)
-            record.touch(mode=0o600)
-            record.write_text(json.dumps(state), encoding="utf-8")
-        state = json.loads(record.read_text(encoding="utf-8"))
-    if state["error"]:
-        raise RuntimeError(state["error"])
-    owner, guest = (Keys(user["access_key_id"], user["secret_access_key"]) for user in state["users"])
-    return ObjectStore(state["url"], REGION, owner, guest, state["pid"], Path(state["log_path"]))
+
+    def prepare(wanted: Path) -> tuple[Plan, Facts]:
+        return _prepare(wanted, owner_pid, environ, clock_shift_s)
+
+    facts = shared_server(shared_dir, f"object-store-{clock_shift_s}", prepare)
+    owner, guest = (Keys(user["access_key_id"], user["secret_access_key"]) for user in facts["users"])
+    return ObjectStore(facts["url"], REGION, owner, guest, facts["pid"], Path(facts["log_path"]))
 
 
-def _start(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shift_s: int) -> dict[str, object]:
-    python = INSTALL / ".venv/bin/python"
-    if not (INSTALL / ".ready").exists():
-        message = (
-            f"the tests of delivery need an object store; there is none at {INSTALL}. `make object-store` makes it."
-        )
+def find_install(file: str) -> Path:
+    """Return a file of the stores' environment.
+
+    Raises:
+        RuntimeError: There is no such environment.
+    """
+    found = sorted(INSTALL.glob(file))
+    if not found or not (INSTALL / ".ready").exists():
+        message = f"the tests of delivery need a store to deliver to; {INSTALL} has none. `make object-store` makes it."
         raise RuntimeError(message)
+    return found[0]
+
+
+def server_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a store needs of the environment in which pytest was started."""
+    return {name: environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in environ}
+
+
+def _prepare(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shift_s: int) -> tuple[Plan, Facts]:
+    python = find_install(".venv/bin/python")
     folder, port = _find_folder(wanted), free_port()
     # AWS's secrets have `+` and `/` too, which is where quoting goes wrong.
     users = [
@@ -184,15 +188,11 @@ def _start(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shift
         url=f"http://127.0.0.1:{port}",
         base_dir=str(folder),
         log_path=f"{wanted}.log",
-        environ={name: environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in environ},
+        environ=server_environ(environ),
         name="the object store",
         probe="/healthcheck",
     )
-    with Path(f"{wanted}-keeper.log").open("wb") as log:
-        keeper = [sys.executable, str(KEEPER), plan.to_json()]
-        done = subprocess.run(keeper, stdout=subprocess.PIPE, stderr=log, start_new_session=True, check=True)
-    answer = json.loads(done.stdout or '{"error": "the keeper of the object store ended; see its log", "pid": 0}')
-    return {**answer, "url": plan.url, "log_path": plan.log_path, "users": users}
+    return plan, {"url": plan.url, "log_path": plan.log_path, "users": users}
 
 
 def _find_folder(wanted: Path) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from obstore.exceptions import BaseError, PermissionDeniedError
 from obstore.store import S3Store
 
+from support.eventually import eventually
 from support.object_store import Keys, ObjectStore
 from support.object_store_client import fetch
 
@@ -55,12 +56,14 @@ async def test_parts_become_one_object(object_store: ObjectStore) -> None:
     """A multipart upload is open until it is completed, and then reads as the whole."""
     bucket = await object_store.make_bucket()
     content = os.urandom(11 * MIB)
-    client = connect(object_store, bucket)
-    writer = obstore.open_writer_async(client, "big.bin", buffer_size=5 * MIB)
-    async with writer:
+
+    async def is_begun() -> bool:
+        return await object_store.open_uploads(bucket) == ["big.bin"]
+
+    async with obstore.open_writer_async(connect(object_store, bucket), "big.bin", buffer_size=5 * MIB) as writer:
         await writer.write(content)
         await writer.flush()
-        assert await object_store.open_uploads(bucket) == ["big.bin"]
+        await eventually(is_begun)  # a flush of obstore's does not wait for the parts
 
     assert (await object_store.read(bucket, "big.bin")).body == content
     assert await object_store.open_uploads(bucket) == []
