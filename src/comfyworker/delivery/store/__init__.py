@@ -1,0 +1,19 @@
+"""Object storage: where outputs go, under which keys, and how they get there."""
+
+from comfyworker.delivery.store.connecting import Stores
+from comfyworker.delivery.store.finding import check_store_settings, find_location
+from comfyworker.delivery.store.keys import check_template
+from comfyworker.delivery.store.location import StoreLocation
+from comfyworker.delivery.store.probing import ProbeStep, probe
+from comfyworker.delivery.store.uploading import StoreDelivery
+
+__all__ = [
+    "ProbeStep",
+    "StoreDelivery",
+    "StoreLocation",
+    "Stores",
+    "check_store_settings",
+    "check_template",
+    "find_location",
+    "probe",
+]
