@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 COMFYUI := workspace/ComfyUI
 OBJECT_STORE := workspace/object-store
+CLIENTS := workspace/clients
 NPM := PATH="$(CURDIR)/$(OBJECT_STORE)/.venv/bin:$$PATH" npm --loglevel=error --ignore-scripts --no-audit --no-fund
 
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui object-store demo test bench check docs docs-check format lock
+.PHONY: help setup comfyui object-store clients demo test bench check docs docs-check format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,12 +42,19 @@ $(OBJECT_STORE)/.ready: requirements/object-store.lock requirements/azurite/pack
 	cd $(OBJECT_STORE) && $(NPM) ci
 	@touch $@
 
+clients: $(CLIENTS)/.ready ## Make an environment with the client libraries that the tests call the worker with
+
+$(CLIENTS)/.ready: requirements/clients.lock
+	$(PYTHON) -m venv --clear $(CLIENTS)/.venv
+	$(CLIENTS)/.venv/bin/pip install --quiet --require-hashes -r requirements/clients.lock
+	@touch $@
+
 demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end up in out/
 	$(BIN)/comfyworker run examples/mountains.json --output out
 	$(BIN)/comfyworker run examples/poster.json --image input.png=examples/input.png --output out
 	@printf '\nThe pictures are in %s/out\n' '$(CURDIR)'
 
-test: setup comfyui object-store ## All tests, on a real ComfyUI and a real object store
+test: setup comfyui object-store clients ## All tests, on a real ComfyUI and a real object store
 	$(BIN)/pytest -n 2 --dist loadscope
 
 bench: comfyui ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
@@ -76,4 +84,7 @@ lock: setup object-store ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command 'make lock' requirements/object-store.in \
 		-o requirements/object-store.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command 'make lock' requirements/clients.in \
+		-o requirements/clients.lock
 	cd requirements/azurite && $(NPM) update --package-lock-only --omit-lockfile-registry-resolved
