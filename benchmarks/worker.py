@@ -11,7 +11,7 @@ from typing import TextIO, cast
 from pydantic import JsonValue
 
 from comfyworker.dialects.worker_comfyui import WorkerComfyUIDialect
-from comfyworker.hosts.local import open_pipeline
+from comfyworker.hosts.worker import open_pipeline
 from comfyworker.jobs import Graph, Timings
 from comfyworker.logs import configure_logs
 from comfyworker.pipeline import Pipeline

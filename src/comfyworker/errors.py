@@ -16,6 +16,7 @@
     │   ├── ComfyUIUnreachable
     │   └── ComfyUICrashed
     ├── DeliveryFailed
+    │   └── AnswerTooLarge
     ├── InsufficientStorage
     ├── InvalidSettings
     ├── InstallFailed
@@ -65,7 +66,7 @@ class WorkerError(Exception):
 
     code: ClassVar[str] = "internal_error"
     http_status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     """Whether the same request may succeed later without being changed."""
 
     def __init__(
@@ -75,6 +76,7 @@ class WorkerError(Exception):
         hint: str | None = None,
         problems: Sequence[Problem] = (),
         details: Mapping[str, JsonValue] | None = None,
+        retryable: bool | None = None,
     ) -> None:
         """Keep what the answer will say.
 
@@ -83,12 +85,15 @@ class WorkerError(Exception):
             hint: What the caller can do now.
             problems: Each single thing that is wrong, when one message holds several.
             details: More facts for programs to read, as plain JSON.
+            retryable: Whether the same request may succeed later; None takes what the class says.
         """
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.problems = tuple(problems)
         self.details: dict[str, JsonValue] = dict(details or {})
+        if retryable is not None:
+            self.retryable = retryable
 
     def to_dict(self) -> dict[str, JsonValue]:
         """Return the error as plain JSON, the shape that every host and dialect starts from."""
@@ -202,6 +207,13 @@ class DeliveryFailed(WorkerError):
 
     code = "delivery_failed"
     http_status = 502
+
+
+class AnswerTooLarge(DeliveryFailed):
+    """The job ran, but its artifacts do not fit into an answer that the platform takes."""
+
+    code = "answer_too_large"
+    http_status = 422
 
 
 class InsufficientStorage(WorkerError):

@@ -143,6 +143,15 @@ class Output(_Record):
     """What every object's key begins with, instead of the worker's setting."""
 
 
+class UrlType(StrEnum):
+    """Whose URL an artifact has, in the words that clients know."""
+
+    S3_URL = "s3_url"
+    """Of object storage, of whatever kind."""
+    COMFYUI_URL = "comfyui_url"
+    """Of ComfyUI's `/view`, or of the worker itself."""
+
+
 class StoreOptions(_Record):
     """Object storage that a request brings; what is None comes from the worker's settings, field by field."""
 
@@ -238,6 +247,15 @@ class Progress(_Record):
     """The stage, for people."""
 
 
+class DeliveryFault(_Record):
+    """Why one artifact did not arrive; may be shown as it is."""
+
+    message: str
+    hint: str | None = None
+    may_pass: bool = False
+    """Whether the same may succeed later: the store is down, not the key wrong."""
+
+
 class Artifact(_Record):
     """One output of a job, as it is delivered."""
 
@@ -257,13 +275,15 @@ class Artifact(_Record):
     text: str | None = None
     """The text itself, where a node reported text and no file."""
     url: str | None = Field(default=None, repr=False)
-    """Where the file is, once it has been brought to an object store."""
+    """Where the client finds the file, if it is not in the answer."""
+    url_type: UrlType = UrlType.S3_URL
+    """Whose URL that is."""
     comfyui_url: str | None = None
-    """Where ComfyUI itself serves the file, as long as it is left in ComfyUI's folders."""
+    """Where ComfyUI itself serves the file, as long as it is left in ComfyUI's folders; not what the client gets."""
     path: Path | None = Field(default=None, repr=False)
     """Where the file lies on our disk while the job has it; never part of an answer."""
-    failure: str | None = None
-    """Why it did not arrive, in a sentence that may be shown; None if it did."""
+    failure: DeliveryFault | None = None
+    """Why it did not arrive; None if it did."""
 
 
 class Timings(_Record):

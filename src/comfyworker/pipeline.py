@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,13 +21,15 @@ from comfyworker.comfyui.collecting import collect_outputs, remove_outputs
 from comfyworker.comfyui.instance import ComfyUIInstance, CrashedBeforeBegin
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.comfyui.tracker import PromptTracker
-from comfyworker.delivery.inline import InlineDelivery
+from comfyworker.delivery.bringing import Bringer, delivery_failed
+from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.delivery.protocol import Delivery
+from comfyworker.delivery.undelivered import Undelivered
 from comfyworker.errors import InternalError, JobTimeout, WorkerError
 from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
-from comfyworker.jobs import JobRequest, JobResult, Progress
+from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress
 from comfyworker.running import RunningJob, Stage
 from comfyworker.settings import Settings
 from comfyworker.workflow.assembly import assemble
@@ -54,17 +56,37 @@ class Pipeline:
     An async context manager, whose end waits until all that the jobs left on the disk is removed.
     """
 
-    def __init__(self, pool: ComfyUIPool, settings: Settings, modifiers: Modifiers | None = None) -> None:
-        """Run jobs on `pool`; without `modifiers`, those that bring a workflow of their own."""
+    def __init__(
+        self,
+        pool: ComfyUIPool,
+        settings: Settings,
+        modifiers: Modifiers | None = None,
+        *,
+        deliveries: Deliveries | None = None,
+    ) -> None:
+        """Run jobs on a pool of ComfyUIs.
+
+        Args:
+            pool: The ComfyUIs.
+            settings: The worker's settings.
+            modifiers: What a job may name instead of a workflow of its own; None is none.
+            deliveries: The ways in which artifacts leave this host; None takes those that every host has.
+        """
         self.pool = pool
         self._settings = settings
         self._modifiers = modifiers or Modifiers()
+        self._deliveries = deliveries or Deliveries(settings)
+        self._bringer = Bringer(settings.delivery)
+        self._undelivered = Undelivered(
+            settings.state.path / "undelivered", keep_s=settings.delivery.keep_failed_outputs_s
+        )
         self._stores: dict[str, InputStore] = {}
         self._clean_ups = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
         """Be ready for jobs."""
         await self._clean_ups.__aenter__()
+        self._sweep()
         return self
 
     async def __aexit__(
@@ -75,14 +97,20 @@ class Pipeline:
         await self._clean_ups.__aexit__(None, None, None)
 
     async def run(
-        self, request: JobRequest, *, delivery: Delivery | None = None, on_progress: ProgressSink | None = None
+        self,
+        request: JobRequest,
+        *,
+        delivery: Delivery | None = None,
+        on_progress: ProgressSink | None = None,
+        on_artifact: ArtifactSink | None = None,
     ) -> JobResult:
         """Run one job to its end; a failure is a result too.
 
         Args:
             request: The job.
-            delivery: Where its artifacts go; None puts them into the result as base64.
+            delivery: Where its artifacts go; None chooses by the request and the settings.
             on_progress: Called for every change of progress, on the event loop; must not block.
+            on_artifact: Called for every file that has been delivered, on the event loop; must not block.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
@@ -91,7 +119,7 @@ class Pipeline:
         with structlog.contextvars.bound_contextvars(job_id=request.id, prompt_id=job.prompt_id):
             log.debug("job.started", nodes=len(job.graph), files=len(request.files))
             try:
-                result = await self._run_within_deadline(job, delivery or InlineDelivery())
+                result = await self._run_within_deadline(job, delivery, on_artifact)
             except asyncio.CancelledError:
                 log.info("job.canceled", stage=job.stage)
                 raise
@@ -105,12 +133,14 @@ class Pipeline:
             job.log_end(result)
             return result
 
-    async def _run_within_deadline(self, job: RunningJob, delivery: Delivery) -> JobResult:
+    async def _run_within_deadline(
+        self, job: RunningJob, delivery: Delivery | None, on_artifact: ArtifactSink | None
+    ) -> JobResult:
         timeout_s = job.request.timeout_s or self._settings.job.timeout_s
-        deadline = asyncio.timeout(timeout_s)
+        job.deadline = deadline = asyncio.timeout(timeout_s)
         try:
             async with deadline:
-                return await self._run_stages(job, delivery)
+                return await self._run_stages(job, delivery, on_artifact)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
@@ -120,11 +150,16 @@ class Pipeline:
                 details={"stage": str(job.stage), "timeout_s": timeout_s, "progress": job.progress.value},
             ) from error
 
-    async def _run_stages(self, job: RunningJob, delivery: Delivery) -> JobResult:
+    async def _run_stages(
+        self, job: RunningJob, wanted: Delivery | None, on_artifact: ArtifactSink | None
+    ) -> JobResult:
         clean_up = contextlib.AsyncExitStack()
         async with contextlib.AsyncExitStack() as on_failure:
             on_failure.push_async_exit(clean_up)
             with job.at(Stage.PREPARE):
+                # First of all: what cannot be delivered is not even begun.
+                self._bringer.check(job.request.output)
+                delivery = wanted or self._deliveries.choose(job.request, on_artifact)
                 files = await prepare_files(job.request.files, self._settings.inputs)
             ready = await self._any_ready(job)
             with job.counted_as(Stage.PREPARE), contextlib.suppress(NotConnected):
@@ -136,12 +171,41 @@ class Pipeline:
                 collected = await collect_outputs(instance, tracker.outputs, spool=spool)
                 job.warnings.extend(collected.warnings)
             with job.at(Stage.DELIVER):
-                artifacts = await delivery.deliver(collected.artifacts)
-                job.keeps_outputs = delivery.keeps_outputs
+                await self._deliver(job, delivery, collected.artifacts, spool)
             on_failure.pop_all()
         # The answer does not wait until the disk has let go of the job's files; a failed job's files go first.
         self._clean_ups.create_task(clean_up.aclose(), name=f"cleaning up after {job.prompt_id}")
-        return job.succeeded(artifacts)
+        return job.succeeded()
+
+    async def _deliver(self, job: RunningJob, delivery: Delivery, artifacts: tuple[Artifact, ...], spool: Path) -> None:
+        """Bring the artifacts to where they belong; what does not arrive is kept, and fails the job."""
+        try:
+            brought = await self._bringer.bring(artifacts, job.request.output, delivery=delivery, spool=spool)
+        except BaseException as error:
+            # A job that somebody canceled is not wanted any more; one that ran out of time may be.
+            if not isinstance(error, asyncio.CancelledError) or job.is_overdue:
+                await self._keep(job, artifacts)
+            raise
+        job.artifacts = brought.artifacts
+        job.warnings.extend(brought.warnings)
+        lost = [artifact for artifact in brought.artifacts if artifact.failure is not None]
+        if lost:
+            raise delivery_failed(brought.artifacts, kept=await self._keep(job, lost))
+        job.keeps_outputs = delivery.keeps_outputs
+
+    async def _keep(self, job: RunningJob, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
+        """Keep files that did not arrive, also while the job is being cancelled; return the names of those kept."""
+        kept: list[str] = []
+
+        async def keep() -> None:
+            kept.extend(await asyncio.to_thread(self._undelivered.keep, job.request.id, artifacts))
+
+        await finish(keep(), within_s=_CLEAN_UP_WITHIN_S, name="undelivered files")
+        self._sweep()
+        return tuple(kept)
+
+    def _sweep(self) -> None:
+        self._clean_ups.create_task(asyncio.to_thread(self._undelivered.sweep), name="sweeping undelivered files")
 
     async def _any_ready(self, job: RunningJob) -> ComfyUIInstance:
         if not any(instance.is_ready for instance in self.pool.instances):

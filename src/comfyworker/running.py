@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 import uuid
@@ -60,6 +61,10 @@ class RunningJob:
         """The files whose URLs stand in the workflow; None until they were looked for."""
         self.checked_with: NodeClasses | None = None
         """The node classes that the workflow has been found to fit."""
+        self.artifacts: tuple[Artifact, ...] = ()
+        """What came out of the delivery, also where some of it did not arrive."""
+        self.deadline: asyncio.Timeout | None = None
+        """What stops the job when its time is over."""
         self.keeps_outputs = False
         """Whether it was delivered in such a way that its files must stay in ComfyUI's folders."""
         self._on_progress = on_progress
@@ -67,6 +72,11 @@ class RunningJob:
         self._spent_s: dict[Stage, float] = {}
         self._waited_s: float | None = None
         self._execution: Execution | None = None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the job is being stopped because its time is over."""
+        return self.deadline is not None and self.deadline.expired()
 
     def enter(self, stage: Stage) -> None:
         """Say that the job is in `stage` now."""
@@ -125,10 +135,10 @@ class RunningJob:
             if warning not in self.warnings:
                 self.warnings.append(warning)
 
-    def succeeded(self, artifacts: tuple[Artifact, ...]) -> JobResult:
+    def succeeded(self) -> JobResult:
         """Return the result of a job that has been delivered."""
         self._tell(self.progress.model_copy(update={"value": 1.0, "message": None}))
-        return self._result(JobStatus.SUCCEEDED, artifacts=artifacts)
+        return self._result(JobStatus.SUCCEEDED)
 
     def failed(self, error: WorkerError) -> JobResult:
         """Return the result of a job that came to nothing."""
@@ -150,14 +160,12 @@ class RunningJob:
     def _add_wait(self, seconds: float) -> None:
         self._waited_s = (self._waited_s or 0.0) + seconds
 
-    def _result(
-        self, status: JobStatus, *, artifacts: tuple[Artifact, ...] = (), error: JobError | None = None
-    ) -> JobResult:
+    def _result(self, status: JobStatus, *, error: JobError | None = None) -> JobResult:
         spent = self._spent_s
         return JobResult(
             id=self.request.id,
             status=status,
-            artifacts=artifacts,
+            artifacts=self.artifacts,
             error=error,
             warnings=tuple(self.warnings),
             used=self.used,

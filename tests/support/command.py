@@ -32,10 +32,15 @@ class Done:
 
 
 def environment(comfyui: RealComfyUI | None = None, **variables: str) -> dict[str, str]:
-    """Return a clean environment; with `comfyui`, one in which the command uses that and starts none."""
+    """Return a clean environment; with `comfyui`, one in which the command uses that and starts none.
+
+    Without one no job can leave anything behind, so there is no state folder either.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMFY", "PYTEST_"))}
+    kept["STATE_DIR"] = os.devnull
     if comfyui is not None:
         kept |= {"COMFY_API_URL": comfyui.url, "COMFYUI_BASE_DIR": str(comfyui.base_dir)}
+        kept["STATE_DIR"] = str(comfyui.base_dir / "state")
     return {**kept, "COLUMNS": "120", **variables}
 
 

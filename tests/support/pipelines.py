@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 from PIL import Image
 
-from comfyworker.hosts.local import open_pipeline
+from comfyworker.hosts.worker import open_pipeline
 from comfyworker.jobs import Artifact, Graph, InputFile, JobRequest, JobResult, Progress
 from comfyworker.pipeline import Pipeline
 from comfyworker.settings import load_settings
@@ -24,7 +24,12 @@ async def pipeline_on(
     comfyui: RealComfyUI, url: str | None = None, *, shares_disk: bool = True, **variables: str
 ) -> AsyncIterator[Pipeline]:
     """Run a pipeline on a ComfyUI that runs already, at `url` or its own; `variables` are settings' names."""
-    environ = {"COMFY_API_URL": url or comfyui.url, "WEBSOCKET_RECONNECT_DELAY_S": "0.05", **variables}
+    environ = {
+        "COMFY_API_URL": url or comfyui.url,
+        "WEBSOCKET_RECONNECT_DELAY_S": "0.05",
+        "STATE_DIR": str(comfyui.base_dir / "state"),
+        **variables,
+    }
     if shares_disk:
         environ["COMFYUI_BASE_DIR"] = str(comfyui.base_dir)
     async with open_pipeline(load_settings(environ)) as pipeline:
@@ -41,6 +46,7 @@ async def pipeline_of_own(base_dir: Path, path: Path, port: int, **variables: st
         "COMFYUI_ARGS": "--cpu --disable-api-nodes",
         "COMFYUI_INSTANCES": "1",
         "SHUTDOWN_GRACE_S": "5",
+        "STATE_DIR": str(base_dir / "state"),
         **variables,
     }
     async with open_pipeline(load_settings(environ)) as pipeline:

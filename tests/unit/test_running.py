@@ -85,7 +85,8 @@ def test_timings(clock: Clock) -> None:
     running.note_execution(execution(running.prompt_id, wait_s=5.0, execute_s=8.0))
     with running.at(Stage.DELIVER):
         clock.now += 4.0
-    result = running.succeeded((picture(),))
+    running.artifacts = (picture(),)
+    result = running.succeeded()
     assert result.timings.model_dump(exclude_none=True) == {
         "prepare_s": 3.0,
         "wait_s": 25.0,
@@ -116,7 +117,8 @@ def test_the_result_of_a_success() -> None:
     running.warn_unused({"b.png", "a.png"})
     running.warn_unused({"a.png"})
     running.note_execution(execution(running.prompt_id))
-    result = running.succeeded((picture(),))
+    running.artifacts = (picture(),)
+    result = running.succeeded()
     assert result.warnings == (
         "unknown key",
         "the input file 'a.png' is not named by any node of the workflow",
@@ -141,8 +143,9 @@ def test_the_last_line_of_a_success(clock: Clock) -> None:
     """One line says what a job came to, with figures."""
     running = job()
     clock.now += 1.5
+    running.artifacts = (picture(),)
     with capture_logs() as events:
-        running.log_end(running.succeeded((picture(),)))
+        running.log_end(running.succeeded())
     assert events == [
         {
             "event": "job.ended",

@@ -20,7 +20,8 @@ from comfyworker.cli.progress import ProgressView
 from comfyworker.cli.running import EXIT_FAILED, EXIT_USAGE, prepare, print_error, run_to_end
 from comfyworker.delivery.folder import FolderDelivery
 from comfyworker.errors import InvalidRequest, WorkerError
-from comfyworker.hosts.local import open_pipeline, parse_json
+from comfyworker.hosts.local import parse_json
+from comfyworker.hosts.worker import open_pipeline
 from comfyworker.jobs import Artifact, InputFile, JobRequest, JobResult
 from comfyworker.settings import Settings
 from comfyworker.workflow.graph import read_workflow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comfyworker.errors import DeliveryFailed, Problem
-from comfyworker.jobs import Artifact
+from comfyworker.jobs import Artifact, UrlType
 
 
 class ComfyUIUrlDelivery:
@@ -14,7 +14,7 @@ class ComfyUIUrlDelivery:
     keeps_outputs = True
 
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-        """Return the artifacts as they are.
+        """Return the artifacts with ComfyUI's URL as theirs.
 
         Raises:
             DeliveryFailed: with every file that no ComfyUI serves.
@@ -34,4 +34,9 @@ class ComfyUIUrlDelivery:
                 hint="ComfyUI ended after it had made them. Send the request again, or ask for base64.",
                 problems=problems,
             )
-        return tuple(artifacts)
+        return tuple(
+            artifact
+            if artifact.comfyui_url is None
+            else artifact.model_copy(update={"url": artifact.comfyui_url, "url_type": UrlType.COMFYUI_URL})
+            for artifact in artifacts
+        )

@@ -7,6 +7,7 @@ Each of these keys is left out where it would be empty:
 - `warnings`: `[str]`, what went differently than asked although the job went on.
 - `details`: `[str]`, every problem of an error that holds several.
 - `error_code`: the code of an error, for programs.
+- `delivered`: `[{"filename", "type", "url"?}]`, the files of a failed job that did arrive.
 """
 
 from __future__ import annotations
@@ -58,15 +59,17 @@ def files_of(result: JobResult) -> tuple[Artifact, ...]:
     return tuple(artifact for artifact in result.artifacts if artifact.text is None)
 
 
-def inline_data(artifact: Artifact) -> str:
-    """Return an artifact's bytes as base64.
+def delivered(artifact: Artifact) -> tuple[str, str]:
+    """Return how an artifact was delivered, and as what: `base64` and the text, or its URL's type and the URL.
 
     Raises:
-        InternalError: it was not delivered inline: no answer passes over a file that did not arrive.
+        InternalError: it was not delivered: no answer passes over a file that did not arrive.
     """
-    if artifact.data is None:
-        raise InternalError(f"artifact '{artifact.name}' was not delivered inline")
-    return artifact.data
+    if artifact.data is not None:
+        return "base64", artifact.data
+    if artifact.url is not None:
+        return artifact.url_type.value, artifact.url
+    raise InternalError(f"artifact '{artifact.name}' was not delivered")
 
 
 def extra_keys(result: JobResult) -> dict[str, JsonValue]:
@@ -90,6 +93,17 @@ def error_keys(error: JobError) -> dict[str, JsonValue]:
     """Return the keys that no upstream's error has."""
     details: list[JsonValue] = [*problem_texts(error)]
     return {"details": details, "error_code": error.code} if details else {"error_code": error.code}
+
+
+def delivered_keys(result: JobResult) -> dict[str, JsonValue]:
+    """Return what a failed job says of the files that did arrive; bytes are not sent for a job that came to nothing."""
+    entries: list[JsonValue] = []
+    for artifact in files_of(result):
+        if artifact.failure is None and artifact.url is not None:
+            entries.append({"filename": artifact.name, "type": artifact.url_type.value, "url": artifact.url})
+        elif artifact.failure is None and artifact.data is not None:
+            entries.append({"filename": artifact.name, "type": "base64"})
+    return {"delivered": entries} if entries else {}
 
 
 def problem_texts(error: JobError) -> list[str]:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from comfyworker.dialects.request import OUR_WORDS, Words, parse_request
-from comfyworker.jobs import JobRequest
+from comfyworker.jobs import JobRequest, Output
 
 
 class SharedParsing:
-    """Parses requests; what differs by dialect is only what it says of wrong ones."""
+    """Parses requests; dialects differ in what they say of wrong ones, and in how artifacts go out."""
 
     words: ClassVar[Words] = OUR_WORDS
+    usual_output: ClassVar[Output] = Output()
+    """How clients want their artifacts if they do not say."""
 
     def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
         """Return the job that a request asks for.
@@ -25,4 +27,4 @@ class SharedParsing:
             InvalidRequest: with everything that is wrong with the request.
             InvalidWorkflow: the workflow is all that is wrong.
         """
-        return parse_request(body, new_id=new_id, words=self.words)
+        return parse_request(body, new_id=new_id, words=self.words, usual=self.usual_output)

@@ -17,10 +17,6 @@ class Dialect(Protocol):
     def name(self) -> str:
         """Its name in settings and requests."""
 
-    @property
-    def wants_urls(self) -> bool:
-        """Whether its answers say where files are, instead of holding them."""
-
     def parse(self, body: object, *, new_id: Callable[[], str]) -> JobRequest:
         """Return the job that a request asks for; called once a request, before anything else is done with it.
 

@@ -4,7 +4,8 @@ Request: `{"input": {"request_id"?, "modifier" + "modifications" or "workflow_js
 payload of Vast's envelope `{"auth_data", "session_id", "payload"}`, and every other shape that `request.py` knows.
 
 Answer, good and bad: `{"id", "message", "status", "comfyui_response", "output", "timings"}`. An entry of `output` has
-`filename`, `local_path`, `subfolder`, `type`, `node_id`, `output_type`, and `url`, or `data` with `mimetype`.
+`filename`, `local_path`, `subfolder`, `type`, `node_id`, `output_type`, and `url`, or `data` with `mimetype`, or
+`upload_error` where a job failed because the file did not arrive.
 `local_path` is the file's name below ComfyUI's output folder: no answer tells the directories of a machine. What is
 not known is null in `timings`.
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from comfyworker.dialects._answer import error_keys, error_of, extra_keys, files_of, inline_data, message_of
+from comfyworker.dialects._answer import delivered, error_keys, error_of, extra_keys, files_of, message_of
 from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import PYWORKER
 from comfyworker.jobs import Artifact, JobResult, JobStatus
@@ -37,13 +38,12 @@ class PyWorkerDialect(SharedParsing):
     """Parses and renders as Vast's PyWorker does."""
 
     name = PYWORKER
-    wants_urls = False
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.
 
         Raises:
-            InternalError: an artifact was delivered neither inline nor to a URL.
+            InternalError: an artifact was not delivered, and the job says nothing of it.
         """
         error = error_of(result)
         answer: dict[str, JsonValue] = {
@@ -66,9 +66,10 @@ def _render_file(artifact: Artifact) -> dict[str, JsonValue]:
         "node_id": artifact.node_id,
         "output_type": artifact.output_key,
     }
-    if artifact.url is not None:
-        return {**entry, "url": artifact.url}
-    return {**entry, "data": inline_data(artifact), "mimetype": artifact.content_type}
+    if artifact.failure is not None:
+        return {**entry, "upload_error": artifact.failure.message}
+    kind, data = delivered(artifact)
+    return {**entry, "data": data, "mimetype": artifact.content_type} if kind == "base64" else {**entry, "url": data}
 
 
 def _comfyui_response(result: JobResult) -> dict[str, JsonValue]:

@@ -2,8 +2,8 @@
 
 `{"input": {…}}`, where `input` may be JSON text, or the same as `payload` within Vast's envelope. `input` holds one of
 `workflow`, `workflow_json`, or `modifier` with `modifications`; and any of `images`, `overrides`, the shortcuts
-(`prompt` … `size_node_id`), `request_id`, `timeout`, `response_format`, `comfy_org_api_key`. Beside it may stand `id`
-and `expected_time`. Keys that nobody knows are named in a warning.
+(`prompt` … `size_node_id`), `request_id`, `timeout`, `response_format`, `comfy_org_api_key`, `output`, `s3`, `webhook`.
+Beside it may stand `id`, `expected_time` and `s3Config`. Keys that nobody knows are named in a warning.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pydantic import JsonValue, ValidationError
 
 from comfyworker.dialects._fields import Fields, refused, wrong_type
 from comfyworker.dialects._images import read_images
+from comfyworker.dialects._outward import read_output, read_store, read_webhook
 from comfyworker.dialects.names import DIALECT_NAMES
 from comfyworker.errors import InvalidWorkflow, Problem, WorkflowFormatUI
-from comfyworker.jobs import Graph, JobRequest, Override, Shortcuts
+from comfyworker.jobs import Graph, JobRequest, Output, Override, Shortcuts
 from comfyworker.workflow.graph import read_workflow
 
 RAW_WORKFLOW = "RawWorkflow"
@@ -27,9 +28,6 @@ _WORKFLOW_KEYS = ("workflow", "workflow_json")
 _SHORTCUT_TEXTS = ("prompt",)
 _SHORTCUT_IDS = ("prompt_node_id", "seed_node_id", "size_node_id")
 _SHORTCUT_NUMBERS = ("width", "height", "steps")
-_LATER_KEYS = ("s3", "webhook", "output")
-"""Keys of clients that we serve, for what this worker does not do yet."""
-_BASE64_KEY = "return_outputs_as_base64"
 _KNOWN_KEYS = (
     *_WORKFLOW_KEYS,
     "modifier",
@@ -44,8 +42,10 @@ _KNOWN_KEYS = (
     "timeout",
     "response_format",
     "comfy_org_api_key",
-    _BASE64_KEY,
-    *_LATER_KEYS,
+    "return_outputs_as_base64",
+    "output",
+    "s3",
+    "webhook",
 )
 _OVERRIDE_KEYS = ("node_id", "title", "field", "value")
 
@@ -61,6 +61,7 @@ class Words(NamedTuple):
 
 
 OUR_WORDS = Words()
+_USUAL_OUTPUT = Output()
 
 
 class _Source(NamedTuple):
@@ -72,13 +73,16 @@ class _Source(NamedTuple):
     modifications: dict[str, JsonValue] = {}  # noqa: RUF012  # never changed
 
 
-def parse_request(body: object, *, new_id: Callable[[], str], words: Words = OUR_WORDS) -> JobRequest:
+def parse_request(
+    body: object, *, new_id: Callable[[], str], words: Words = OUR_WORDS, usual: Output = _USUAL_OUTPUT
+) -> JobRequest:
     """Return the job that a request asks for.
 
     Args:
         body: The request as parsed JSON, of any shape; other keys beside `input` are the platform's.
         new_id: Gives an id for a request that brings none.
         words: The dialect's own words for what is wrong.
+        usual: How the dialect's clients want their artifacts if they do not say.
 
     Raises:
         InvalidRequest: with everything that is wrong with the request.
@@ -96,7 +100,10 @@ def parse_request(body: object, *, new_id: Callable[[], str], words: Words = OUR
     files = read_images(fields.given.get("images"), problems, words=words.images)
     overrides, override_warnings = _read_overrides(fields)
     shortcuts = _read_shortcuts(fields)
-    later_warnings = _read_later(fields, beside)
+    outward_warnings: list[str] = []
+    output = read_output(fields, usual, outward_warnings)
+    store = read_store(fields, beside, outward_warnings)
+    webhook = read_webhook(fields, outward_warnings)
     source = _read_source(fields, words)
     if problems:
         raise refused(problems)
@@ -109,7 +116,10 @@ def parse_request(body: object, *, new_id: Callable[[], str], words: Words = OUR
         timeout_s=timeout_s,
         expected_time_s=expected_time_s,
         comfy_org_api_key=api_key,
-        warnings=(*fields.unknown_keys(_KNOWN_KEYS, where="input"), *override_warnings, *later_warnings),
+        output=output,
+        store=store,
+        webhook=webhook,
+        warnings=(*fields.unknown_keys(_KNOWN_KEYS, where="input"), *override_warnings, *outward_warnings),
     )
 
 
@@ -184,25 +194,6 @@ def _read_shortcuts(fields: Fields) -> Shortcuts | None:
     values |= {key: fields.whole_number(key) for key in _SHORTCUT_NUMBERS}
     values["seed"] = fields.seed("seed")
     return Shortcuts(**values) if any(value is not None for value in values.values()) else None
-
-
-def _read_later(fields: Fields, beside: Fields) -> list[str]:
-    """Check the type of keys that have no effect yet; return a warning for each that holds anything."""
-    warnings = [
-        f"the key '{key}' in input has no effect yet" for key in _LATER_KEYS if not _is_blank(fields.mapping(key))
-    ]
-    if not _is_blank(beside.mapping("s3Config")):
-        warnings.append("the key 's3Config' beside input has no effect yet")
-    if fields.flag(_BASE64_KEY) is False:
-        warnings.append(f"the key '{_BASE64_KEY}' in input has no effect yet: files are answered as base64")
-    return warnings
-
-
-def _is_blank(value: object) -> bool:
-    """Tell whether a client left this out, or all that is in it."""
-    if isinstance(value, Mapping):
-        return all(_is_blank(item) for item in value.values())
-    return value is None or value == ""
 
 
 def _read_source(fields: Fields, words: Words) -> _Source:

@@ -4,7 +4,7 @@ Request: `{"input": {"workflow", "overrides": [{"node_id", "field", "value"}]?, 
 that `request.py` knows.
 
 Answer: `{"status": "success", "images": [{"url", "filename", "type", "node_id"}]}`; type is `s3_url`, or `comfyui_url`
-for ComfyUI's own `/view` where there is no bucket.
+for ComfyUI's own `/view` where there is no bucket. Who asks for base64 gets `data` instead of `url`, and type `base64`.
 
 Error: `{"status": "validation_error" | "timeout" | "api_error" | "error", "error": str}`.
 
@@ -15,11 +15,20 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from comfyworker.dialects._answer import ErrorKind, error_keys, error_of, extra_keys, files_of, kind_of, message_of
+from comfyworker.dialects._answer import (
+    ErrorKind,
+    delivered,
+    delivered_keys,
+    error_keys,
+    error_of,
+    extra_keys,
+    files_of,
+    kind_of,
+    message_of,
+)
 from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import URLS
-from comfyworker.errors import InternalError
-from comfyworker.jobs import Artifact, JobResult
+from comfyworker.jobs import Artifact, DeliveryMode, JobResult, Output
 
 _STATUS = {
     ErrorKind.REQUEST: "validation_error",
@@ -34,13 +43,13 @@ class UrlsDialect(SharedParsing):
     """Parses and renders as the config.yml worker does."""
 
     name = URLS
-    wants_urls = True
+    usual_output = Output(without_bucket=DeliveryMode.URL)
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.
 
         Raises:
-            InternalError: an artifact has no URL.
+            InternalError: an artifact was not delivered.
         """
         error = error_of(result)
         if error is not None:
@@ -48,6 +57,7 @@ class UrlsDialect(SharedParsing):
                 "status": _STATUS[kind_of(error)],
                 "error": message_of(error),
                 **error_keys(error),
+                **delivered_keys(result),
                 **extra_keys(result),
             }
         images: list[JsonValue] = [_render_file(artifact) for artifact in files_of(result)]
@@ -55,8 +65,10 @@ class UrlsDialect(SharedParsing):
 
 
 def _render_file(artifact: Artifact) -> dict[str, JsonValue]:
-    url = artifact.url or artifact.comfyui_url
-    if url is None:
-        raise InternalError(f"artifact '{artifact.name}' was delivered to no URL")
-    url_type = "comfyui_url" if artifact.url is None else "s3_url"
-    return {"url": url, "filename": artifact.name, "type": url_type, "node_id": artifact.node_id}
+    kind, data = delivered(artifact)
+    return {
+        "data" if kind == "base64" else "url": data,
+        "filename": artifact.name,
+        "type": kind,
+        "node_id": artifact.node_id,
+    }

@@ -3,7 +3,8 @@
 Request: `{"input": {"workflow", "images": [{"name", "image"}]?, "comfy_org_api_key"?}}`, and every other shape that
 `request.py` knows.
 
-Answer: `{"images": [{"filename", "type": "base64", "data"}]}`; without any, `"status": "success_no_images"` beside it.
+Answer: `{"images": [{"filename", "type": "base64" | "s3_url", "data"}]}`, where `data` is base64 or the URL; without
+any, `"status": "success_no_images"` beside it. A file left with ComfyUI is a `comfyui_url`, which upstream lacks.
 Upstream returns pictures only; here every file is an entry of `images`, in the same shape.
 
 Error: `{"error": str, "details": [str]?}` in upstream's words where it has any; `details` lists every problem where
@@ -16,7 +17,15 @@ from __future__ import annotations
 
 from pydantic import JsonValue
 
-from comfyworker.dialects._answer import error_of, extra_keys, files_of, inline_data, message_of, problem_texts
+from comfyworker.dialects._answer import (
+    delivered,
+    delivered_keys,
+    error_of,
+    extra_keys,
+    files_of,
+    message_of,
+    problem_texts,
+)
 from comfyworker.dialects._parsing import SharedParsing
 from comfyworker.dialects.names import WORKER_COMFYUI
 from comfyworker.dialects.request import Words
@@ -38,23 +47,25 @@ class WorkerComfyUIDialect(SharedParsing):
     """Parses and renders as worker-comfyui does."""
 
     name = WORKER_COMFYUI
-    wants_urls = False
     words = WORDS
 
     def render(self, result: JobResult) -> dict[str, JsonValue]:
         """Return the answer for a job that has ended, well or not.
 
         Raises:
-            InternalError: an artifact was not delivered inline.
+            InternalError: an artifact was not delivered.
         """
         error = error_of(result)
-        return {**(_render_files(result) if error is None else _render_error(error)), **extra_keys(result)}
+        if error is None:
+            return {**_render_files(result), **extra_keys(result)}
+        return {**_render_error(error), **delivered_keys(result), **extra_keys(result)}
 
 
 def _render_files(result: JobResult) -> dict[str, JsonValue]:
-    images: list[JsonValue] = [
-        {"filename": artifact.name, "type": "base64", "data": inline_data(artifact)} for artifact in files_of(result)
-    ]
+    images: list[JsonValue] = []
+    for artifact in files_of(result):
+        kind, data = delivered(artifact)
+        images.append({"filename": artifact.name, "type": kind, "data": data})
     return {"images": images} if images else {"status": NO_IMAGES, "images": images}
 
 

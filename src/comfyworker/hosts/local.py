@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import orjson
 from pydantic import JsonValue
 
-from comfyworker.comfyui.pool import ComfyUIPool
-from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
 from comfyworker.dialects import Dialect, choose_dialect, dialect_named, wanted_id
 from comfyworker.errors import InvalidRequest, WorkerError
-from comfyworker.jobs import JobError, JobRequest, JobResult, JobStatus, Timings
-from comfyworker.modifiers import load_modifiers
-from comfyworker.pipeline import Pipeline
+from comfyworker.hosts.worker import check_request, open_worker
+from comfyworker.jobs import JobError, JobResult, JobStatus, Timings
 from comfyworker.settings import Settings
 
 _SHAPE = 'It must be one object: {"input": {"workflow": {…}}}.'
-
-
-@contextlib.asynccontextmanager
-async def open_pipeline(settings: Settings, *, cwd: Path | None = None) -> AsyncIterator[Pipeline]:
-    """Start the ComfyUIs that the settings lead to, and run jobs on them until the context ends.
-
-    Raises:
-        ComfyUINotFound: there is no ComfyUI.
-        InvalidSettings: a modifier file or the default workflow is wrong.
-    """
-    modifiers = load_modifiers(settings.modifiers)
-    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd())
-    async with pool, Pipeline(pool, settings, modifiers) as pipeline:
-        yield pipeline
 
 
 async def answer(
@@ -56,22 +36,18 @@ async def answer(
         spoken = dialect or choose_dialect(body, default=spoken.name)
         job_id = wanted_id(body) or job_id
         request = spoken.parse(body, new_id=lambda: job_id)
-        result = await _run(request, spoken, settings)
+        check_request(request, settings)
+        async with open_worker(settings) as worker:
+            result = await worker.run(request, created_at=created_at)
     except WorkerError as error:
-        timings = Timings(total_s=time.perf_counter() - begun_at)
-        result = JobResult.refused(job_id, error).model_copy(update={"timings": timings})
-    result = result.model_copy(update={"created_at": created_at, "completed_at": time.time()})
+        refused = {"timings": Timings(total_s=time.perf_counter() - begun_at)}
+        dates = {"created_at": created_at, "completed_at": time.time()}
+        result = JobResult.refused(job_id, error).model_copy(update={**refused, **dates})
     try:
         return spoken.render(result), result.error is None
     except WorkerError as error:
         failed = {"status": JobStatus.FAILED, "error": JobError.of(error)}
         return spoken.render(result.model_copy(update=failed)), False
-
-
-async def _run(request: JobRequest, dialect: Dialect, settings: Settings) -> JobResult:
-    delivery = ComfyUIUrlDelivery() if dialect.wants_urls else None
-    async with open_pipeline(settings) as pipeline:
-        return await pipeline.run(request, delivery=delivery)
 
 
 def parse_json(content: bytes, *, name: str = "the request", hint: str = _SHAPE) -> object:

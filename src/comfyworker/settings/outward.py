@@ -263,3 +263,14 @@ class StateSettings(Group):
         description="Folder for what must outlive the worker: webhooks on their way, files that could not be "
         "delivered; without it, `comfyworker` in XDG_STATE_HOME or in ~/.local/state.",
     )
+    xdg_state_home: Path | None = Field(
+        default=None,
+        validation_alias=env("XDG_STATE_HOME"),
+        description="Where programs of this user keep their state; used where STATE_DIR is not set.",
+    )
+
+    @property
+    def path(self) -> Path:
+        """The folder that is meant; it need not exist yet."""
+        base = self.xdg_state_home or Path("~/.local/state").expanduser()
+        return self.folder or base / "comfyworker"

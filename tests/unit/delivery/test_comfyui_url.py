@@ -4,7 +4,7 @@ import pytest
 
 from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
 from comfyworker.errors import DeliveryFailed
-from comfyworker.jobs import Artifact, ArtifactKind
+from comfyworker.jobs import Artifact, ArtifactKind, UrlType
 
 
 def artifact(name: str, *, url: str | None = None, text: str | None = None) -> Artifact:
@@ -21,10 +21,12 @@ def artifact(name: str, *, url: str | None = None, text: str | None = None) -> A
     )
 
 
-async def test_files_and_texts_stay_as_they_are() -> None:
+async def test_comfyuis_url_becomes_the_artifacts() -> None:
     """A text needs no URL: it stands in the answer."""
-    artifacts = (artifact("a.png", url="http://comfyui/view?filename=a.png"), artifact("t.txt", text="hello"))
-    assert await ComfyUIUrlDelivery().deliver(artifacts) == artifacts
+    url = "http://comfyui/view?filename=a.png"
+    picture, text = artifact("a.png", url=url), artifact("t.txt", text="hello")
+    delivered = picture.model_copy(update={"url": url, "url_type": UrlType.COMFYUI_URL})
+    assert await ComfyUIUrlDelivery().deliver((picture, text)) == (delivered, text)
 
 
 async def test_files_that_nobody_serves_fail_the_job_by_name() -> None:

@@ -106,7 +106,9 @@ def test_every_dialect_takes_every_shape(dialect: Dialect) -> None:
     for source in ({"workflow": WORKFLOW}, {"workflow_json": WORKFLOW}, {"modifier": "Text2Image"}):
         body = {"input": {**source, "prompt": "a cat", "overrides": [{"node_id": 6, "field": "text", "value": 1}]}}
         expected = dialect_named("worker-comfyui").parse(body, new_id=lambda: "new")
-        assert dialect.parse(body, new_id=lambda: "new") == expected
+        job = dialect.parse(body, new_id=lambda: "new")
+        # Only how the client wants its files differs.
+        assert job.model_copy(update={"output": expected.output}) == expected
 
 
 @pytest.mark.parametrize(

@@ -197,29 +197,6 @@ def test_a_secret_is_never_repeated() -> None:
     assert "sk-" not in json.dumps(caught.value.to_dict())
 
 
-def test_keys_without_effect_yet_are_named() -> None:
-    """But not where the client left them blank."""
-    job = parse(
-        {
-            "s3Config": {"accessId": "a"},
-            "webhook": "https://runpods.own",
-            "input": {
-                "workflow": WORKFLOW,
-                "s3": {"access_key_id": "a"},
-                "webhook": {"url": "", "extra_params": {}},
-                "output": {"format": "webp"},
-                "return_outputs_as_base64": False,
-            },
-        }
-    )
-    assert job.warnings == (
-        "the key 's3' in input has no effect yet",
-        "the key 'output' in input has no effect yet",
-        "the key 's3Config' beside input has no effect yet",
-        "the key 'return_outputs_as_base64' in input has no effect yet: files are answered as base64",
-    )
-
-
 def test_unknown_keys_are_named() -> None:
     """In the input and in an override; a near miss is told the right name."""
     override = {"node_id": "6", "field": "text", "value": 1, "tilte": "x"}

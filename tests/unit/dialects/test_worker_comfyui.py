@@ -261,7 +261,7 @@ def test_warnings_do_not_make_a_failure() -> None:
 
 def test_an_artifact_without_data_is_never_a_success() -> None:
     """A file that did not arrive is not passed over."""
-    with pytest.raises(InternalError, match=r"'a\.png' was not delivered inline"):
+    with pytest.raises(InternalError, match=r"'a\.png' was not delivered"):
         done(artifact("a.png"))
 
 

@@ -1,0 +1,96 @@
+"""Which way a job's artifacts leave: chosen before it runs, so that what could not be delivered is never begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
+from comfyworker.delivery.fitting import FittingDelivery, InlineFallback
+from comfyworker.delivery.inline import InlineDelivery
+from comfyworker.delivery.protocol import Delivery
+from comfyworker.delivery.store import StoreDelivery, StoreLocation, Stores, find_location
+from comfyworker.delivery.telling import TellingDelivery
+from comfyworker.errors import InvalidRequest, Problem
+from comfyworker.jobs import Artifact, DeliveryMode, JobRequest
+from comfyworker.settings import Settings
+
+ArtifactSink = Callable[[Artifact], None]
+
+
+class Deliveries:
+    """The ways in which artifacts leave a host; one for all jobs of a worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        answer_limit_bytes: int | None = None,
+        serve: Callable[[JobRequest], Delivery] | None = None,
+    ) -> None:
+        """Know the ways.
+
+        Args:
+            settings: The worker's settings.
+            answer_limit_bytes: The largest answer that the host's platform takes, where ANSWER_MAX_BYTES says nothing.
+            serve: Makes a job's files readable under URLs of the host's own; None leaves them with ComfyUI.
+        """
+        self._settings = settings
+        self._stores = Stores(settings.store, allow_private_urls=settings.inputs.allow_private_urls)
+        self._limit_bytes = settings.delivery.answer_max_bytes or answer_limit_bytes
+        self._serve = serve
+
+    def choose(self, request: JobRequest, on_artifact: ArtifactSink | None = None) -> Delivery:
+        """Return the way for one job.
+
+        Args:
+            request: The job.
+            on_artifact: Called for every file that has been delivered.
+
+        Raises:
+            InvalidRequest: it asks for object storage, and there is none, or it names one that cannot be.
+            InvalidSettings: the worker's object storage is configured wrongly.
+        """
+        location = find_location(self._settings.store, request.store)
+        mode = _mode(request, location)
+        if mode is DeliveryMode.S3:
+            if location is None:
+                raise _no_store()
+            return self._store_delivery(request, location, on_artifact)
+        delivery: Delivery
+        if mode is DeliveryMode.URL:
+            delivery = ComfyUIUrlDelivery() if self._serve is None else self._serve(request)
+        elif self._limit_bytes is None:
+            delivery = InlineDelivery()
+        else:
+            is_open = location is not None and not request.output.only_inline
+            otherwise = self._store_delivery(request, location, None) if location is not None and is_open else None
+            delivery = FittingDelivery(self._limit_bytes, otherwise=otherwise)
+        return delivery if on_artifact is None else TellingDelivery(delivery, on_artifact)
+
+    def _store_delivery(
+        self, request: JobRequest, location: StoreLocation, on_artifact: ArtifactSink | None
+    ) -> Delivery:
+        delivery = StoreDelivery(
+            self._stores, location, request_id=request.id, prefix=request.output.prefix, on_artifact=on_artifact
+        )
+        if self._settings.delivery.fallback_inline:
+            return InlineFallback(delivery, self._limit_bytes)
+        return delivery
+
+
+def _mode(request: JobRequest, location: StoreLocation | None) -> DeliveryMode:
+    output = request.output
+    if output.delivery is not DeliveryMode.AUTO:
+        return output.delivery
+    if location is not None and (request.store is not None or not output.only_inline):
+        return DeliveryMode.S3
+    return output.without_bucket
+
+
+def _no_store() -> InvalidRequest:
+    message = "output.delivery is 's3', but no object storage is configured"
+    return InvalidRequest(
+        message,
+        hint="Send `s3` with the request, or set BUCKET_ENDPOINT_URL for the worker.",
+        problems=[Problem(message=message, code="no_object_storage", path="output.delivery")],
+    )

@@ -1,0 +1,85 @@
+"""Artifacts inside the answer, as long as the platform takes such an answer: it would drop a larger one unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfyworker.delivery.inline import InlineDelivery
+from comfyworker.delivery.json_stream import iter_json
+from comfyworker.delivery.protocol import Delivery
+from comfyworker.errors import AnswerTooLarge
+from comfyworker.jobs import Artifact
+
+_ENTRY_BYTES = 512  # of one artifact's keys in the largest of the dialects
+_REST_BYTES = 4096  # of all else: warnings, timings, ids
+
+
+def inline_bytes(artifacts: Sequence[Artifact]) -> int:
+    """Return how many bytes an answer with these artifacts inside has at most."""
+    return _REST_BYTES + sum(_ENTRY_BYTES + _content_bytes(artifact) for artifact in artifacts)
+
+
+def _content_bytes(artifact: Artifact) -> int:
+    if artifact.text is None:
+        return -(-artifact.size_bytes // 3) * 4
+    # The dialect `pyworker` tells a text twice.
+    return 2 * sum(len(piece) for piece in iter_json(artifact.text))
+
+
+class FittingDelivery:
+    """Puts artifacts into the answer if it stays within a limit, else takes another way if there is one."""
+
+    keeps_outputs = False
+
+    def __init__(self, limit_bytes: int, *, otherwise: Delivery | None) -> None:
+        """Keep answers within `limit_bytes`; what does not fit goes to `otherwise`."""
+        self._limit_bytes = limit_bytes
+        self._otherwise = otherwise
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Return the artifacts with `data`, or as the other way delivers them.
+
+        Raises:
+            AnswerTooLarge: they do not fit, and there is no other way.
+            DeliveryFailed: a file cannot be read.
+        """
+        size_bytes = inline_bytes(artifacts)
+        if size_bytes <= self._limit_bytes:
+            return await InlineDelivery().deliver(artifacts)
+        if self._otherwise is not None:
+            return await self._otherwise.deliver(artifacts)
+        raise AnswerTooLarge(
+            f"with its {len(artifacts)} artifacts the answer would have {_mb(size_bytes)}, more than the "
+            f"{_mb(self._limit_bytes)} that it may have here",
+            hint="Have them brought to object storage: set BUCKET_ENDPOINT_URL, or send `s3` with the request. "
+            'Smaller pictures may fit: `"output": {"format": "webp"}`. ANSWER_MAX_BYTES is the limit.',
+            details={"answer_bytes": size_bytes, "limit_bytes": self._limit_bytes},
+        )
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+class InlineFallback:
+    """Puts into the answer what another delivery could not bring, if it fits."""
+
+    def __init__(self, first: Delivery, limit_bytes: int | None) -> None:
+        """Try `first`, and keep the answer within `limit_bytes`; None is no limit."""
+        self._first = first
+        self._limit_bytes = limit_bytes
+
+    @property
+    def keeps_outputs(self) -> bool:
+        """Whether the files must stay in ComfyUI's folders after the job."""
+        return self._first.keeps_outputs
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Return the artifacts as they are delivered; one that neither arrived nor fits keeps its `failure`."""
+        delivered = await self._first.deliver(artifacts)
+        inline = [artifact for artifact in delivered if artifact.failure is not None]
+        if not inline or (self._limit_bytes is not None and inline_bytes(inline) > self._limit_bytes):
+            return delivered
+        cleared = [artifact.model_copy(update={"failure": None}) for artifact in inline]
+        embedded = iter(await InlineDelivery().deliver(cleared))
+        return tuple(artifact if artifact.failure is None else next(embedded) for artifact in delivered)

@@ -1,0 +1,158 @@
+"""The worker that every host drives: ComfyUIs, the pipeline upon them, and those who want to hear of jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from comfyworker.comfyui.pool import ComfyUIPool
+from comfyworker.delivery.choosing import ArtifactSink, Deliveries
+from comfyworker.errors import WorkerError
+from comfyworker.finishing import finish
+from comfyworker.hosts.notices import Notices
+from comfyworker.jobs import JobRequest, JobResult, JobStatus
+from comfyworker.modifiers import load_modifiers
+from comfyworker.pipeline import Pipeline, ProgressSink
+from comfyworker.settings import Settings
+from comfyworker.webhooks import Hook, Webhooks
+
+_LAST_WORDS_WITHIN_S = 5.0
+_Told = TypeVar("_Told")
+
+
+@contextlib.asynccontextmanager
+async def open_pipeline(
+    settings: Settings, *, cwd: Path | None = None, deliveries: Deliveries | None = None
+) -> AsyncIterator[Pipeline]:
+    """Start the ComfyUIs that the settings lead to, and run jobs on them until the context ends.
+
+    Raises:
+        ComfyUINotFound: there is no ComfyUI.
+        InvalidSettings: a modifier file, the default workflow or the object storage is wrong.
+    """
+    modifiers = load_modifiers(settings.modifiers)
+    deliveries = deliveries or Deliveries(settings)
+    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd())
+    async with pool, Pipeline(pool, settings, modifiers, deliveries=deliveries) as pipeline:
+        yield pipeline
+
+
+class Worker:
+    """Runs jobs and tells of them."""
+
+    def __init__(self, pipeline: Pipeline, webhooks: Webhooks) -> None:
+        """Run jobs on `pipeline`, and tell of them through `webhooks`."""
+        self.pipeline = pipeline
+        self._webhooks = webhooks
+
+    async def run(
+        self,
+        request: JobRequest,
+        *,
+        created_at: float | None = None,
+        on_progress: ProgressSink | None = None,
+        on_artifact: ArtifactSink | None = None,
+    ) -> JobResult:
+        """Run one job to its end; a failure is a result too.
+
+        When it returns, whoever is to be told of the end will be, also if the worker ends before that.
+
+        Args:
+            request: The job.
+            created_at: When it came in, in seconds of Unix time; None is now.
+            on_progress: Called for every change of progress, on the event loop; must not block.
+            on_artifact: Called for every file that has been delivered, on the event loop; must not block.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
+        """
+        created_at = time.time() if created_at is None else created_at
+        try:
+            hook = self._webhooks.hook_for(request)
+        except WorkerError as error:
+            return _dated(JobResult.refused(request.id, error), created_at)
+        if hook is None:
+            result = await self.pipeline.run(request, on_progress=on_progress, on_artifact=on_artifact)
+            return _dated(result, created_at)
+        return await self._run_and_tell(request, hook, created_at, on_progress, on_artifact)
+
+    async def _run_and_tell(
+        self,
+        request: JobRequest,
+        hook: Hook,
+        created_at: float,
+        on_progress: ProgressSink | None,
+        on_artifact: ArtifactSink | None,
+    ) -> JobResult:
+        notices = Notices(self._webhooks, hook)
+        notices.started()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(notices.tell_all(), name=f"telling of {request.id}")
+                result = await self.pipeline.run(
+                    request,
+                    on_progress=_both(notices.progress, on_progress),
+                    on_artifact=_both(notices.artifact, on_artifact),
+                )
+                result = _dated(result, created_at)
+                notices.ended(result)
+                notices.close()
+        except asyncio.CancelledError:
+            notices.ended(_dated(JobResult(id=request.id, status=JobStatus.CANCELED), created_at))
+            notices.close()
+            await finish(notices.tell_all(), within_s=_LAST_WORDS_WITHIN_S, name="telling of a canceled job")
+            raise
+        return result
+
+
+def check_request(request: JobRequest, settings: Settings) -> None:
+    """Look whether a job's artifacts and notices have somewhere to go, before anything is started for it.
+
+    Raises:
+        InvalidRequest: its store or its webhook cannot be.
+        InvalidSettings: the worker's cannot be.
+    """
+    Deliveries(settings).choose(request)
+    _webhooks(settings).hook_for(request)
+
+
+def _webhooks(settings: Settings) -> Webhooks:
+    return Webhooks(
+        settings.webhook,
+        folder=settings.state.path / "webhooks",
+        allow_private_urls=settings.inputs.allow_private_urls,
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_worker(
+    settings: Settings, *, cwd: Path | None = None, deliveries: Deliveries | None = None
+) -> AsyncIterator[Worker]:
+    """Open all that a worker needs, webhooks that are still on their way included.
+
+    Raises:
+        ComfyUINotFound: there is no ComfyUI.
+        InvalidSettings: a setting does not fit what it leads to.
+    """
+    async with (
+        _webhooks(settings) as webhooks,
+        open_pipeline(settings, cwd=cwd, deliveries=deliveries) as pipeline,
+    ):
+        yield Worker(pipeline, webhooks)
+
+
+def _dated(result: JobResult, created_at: float) -> JobResult:
+    return result.model_copy(update={"created_at": created_at, "completed_at": time.time()})
+
+
+def _both(first: Callable[[_Told], None], second: Callable[[_Told], None] | None) -> Callable[[_Told], None]:
+    def tell(told: _Told) -> None:
+        first(told)
+        if second is not None:
+            second(told)
+
+    return tell

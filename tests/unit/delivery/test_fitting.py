@@ -1,0 +1,123 @@
+"""Answers that the platform takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfyworker.delivery.fitting import FittingDelivery, InlineFallback, inline_bytes
+from comfyworker.delivery.json_stream import iter_json
+from comfyworker.dialects import DIALECT_NAMES, dialect_named
+from comfyworker.errors import AnswerTooLarge
+from comfyworker.jobs import Artifact, ArtifactKind, DeliveryFault, JobResult, JobStatus
+
+DOWN = DeliveryFault(message="the store is down", may_pass=True)
+
+
+class Elsewhere:
+    """Brings every file to a URL but those that it is told to lose."""
+
+    keeps_outputs = False
+
+    def __init__(self, *lost: str) -> None:
+        """Lose the files of these names."""
+        self._lost = lost
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Return the artifacts with a URL, or with a failure."""
+        return tuple(
+            artifact.model_copy(update={"failure": DOWN} if artifact.name in self._lost else {"url": "https://b/k"})
+            for artifact in artifacts
+        )
+
+
+def artifact(folder: Path, name: str, size_bytes: int) -> Artifact:
+    """Return an artifact with a file of this size."""
+    path = folder / name
+    path.write_bytes(b"x" * size_bytes)
+    return Artifact(
+        name=name,
+        kind=ArtifactKind.IMAGE,
+        node_id="9",
+        output_key="images",
+        content_type="image/png",
+        size_bytes=size_bytes,
+        path=path,
+    )
+
+
+async def test_what_fits_is_in_the_answer(tmp_path: Path) -> None:
+    """Whether there is another way or not."""
+    [delivered] = await FittingDelivery(100_000, otherwise=Elsewhere()).deliver([artifact(tmp_path, "a.png", 3)])
+    assert (delivered.data, delivered.url) == ("eHh4", None)
+
+
+async def test_what_does_not_fit_goes_another_way(tmp_path: Path) -> None:
+    """All of it: an answer is of one kind."""
+    artifacts = [artifact(tmp_path, "a.png", 90_000), artifact(tmp_path, "b.png", 3)]
+    delivered = await FittingDelivery(100_000, otherwise=Elsewhere()).deliver(artifacts)
+    assert [(each.data, each.url) for each in delivered] == [(None, "https://b/k")] * 2
+
+
+async def test_without_another_way_the_answer_says_what_to_set(tmp_path: Path) -> None:
+    """With how large it would be and how large it may be."""
+    with pytest.raises(AnswerTooLarge) as caught:
+        await FittingDelivery(10_000_000, otherwise=None).deliver([artifact(tmp_path, "a.png", 9_000_000)])
+    assert caught.value.message == (
+        "with its 1 artifacts the answer would have 12.0 MB, more than the 10.0 MB that it may have here"
+    )
+    assert "BUCKET_ENDPOINT_URL" in (caught.value.hint or "")
+    assert caught.value.details == {"answer_bytes": 12_004_608, "limit_bytes": 10_000_000}
+
+
+@given(
+    sizes=st.lists(st.integers(0, 5000), max_size=5),
+    text=st.text(max_size=3000),
+    dialect=st.sampled_from(DIALECT_NAMES),
+)
+def test_no_answer_is_larger_than_was_reckoned(sizes: list[int], text: str, dialect: str) -> None:
+    """In whatever dialect, with a text beside the files."""
+    files = [
+        Artifact(
+            name="ComfyUI_00001_.png",
+            kind=ArtifactKind.IMAGE,
+            node_id="9",
+            output_key="images",
+            content_type="image/png",
+            size_bytes=size,
+            data="A" * (-(-size // 3) * 4),
+        )
+        for size in sizes
+    ]
+    size_bytes = len(text.encode(errors="replace"))
+    told = Artifact(
+        name="text_00001.txt",
+        kind=ArtifactKind.TEXT,
+        node_id="12",
+        output_key="text",
+        content_type="text/plain",
+        size_bytes=size_bytes,
+        text=text,
+    )
+    result = JobResult(id="j", status=JobStatus.SUCCEEDED, artifacts=(*files, told), prompt_id="p" * 36)
+    answer = b"".join(iter_json(dialect_named(dialect).render(result)))
+    assert len(answer) <= inline_bytes((*files, told))
+
+
+async def test_a_file_that_did_not_arrive_falls_back_into_the_answer(tmp_path: Path) -> None:
+    """The others stay where they arrived, in their order."""
+    artifacts = [artifact(tmp_path, name, 3) for name in ("a.png", "b.png", "c.png")]
+    delivered = await InlineFallback(Elsewhere("b.png"), 100_000).deliver(artifacts)
+    assert [(each.name, each.data, each.url, each.failure) for each in delivered] == [
+        ("a.png", None, "https://b/k", None),
+        ("b.png", "eHh4", None, None),
+        ("c.png", None, "https://b/k", None),
+    ]
+
+
+async def test_a_file_that_neither_arrived_nor_fits_has_failed(tmp_path: Path) -> None:
+    """With the reason why it did not arrive."""
+    [delivered] = await InlineFallback(Elsewhere("a.png"), 5000).deliver([artifact(tmp_path, "a.png", 3000)])
+    assert (delivered.data, delivered.failure) == (None, DOWN)

@@ -1,0 +1,103 @@
+"""Files that could not be delivered."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from comfyworker.delivery.undelivered import Undelivered
+from comfyworker.jobs import Artifact, ArtifactKind
+
+
+def artifact(path: Path | None, name: str = "a.png") -> Artifact:
+    """Return an artifact whose file lies at `path`."""
+    return Artifact(
+        name=name,
+        kind=ArtifactKind.IMAGE,
+        node_id="9",
+        output_key="images",
+        content_type="image/png",
+        size_bytes=3,
+        path=path,
+        text="hello" if path is None else None,
+    )
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """Return a file that a job made."""
+    path = tmp_path / "made.png"
+    path.write_bytes(b"abc")
+    return path
+
+
+@pytest.fixture
+def other_disk() -> Iterator[Path]:
+    """Return a folder on another file system than that of temporary files, to which nothing can be linked."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_a_file_is_kept_when_its_original_goes(tmp_path: Path, made: Path) -> None:
+    """In a folder of the job's own; a text is in the answer, and needs no keeping."""
+    undelivered = Undelivered(tmp_path / "kept", keep_s=60)
+    assert undelivered.keep("job-1", [artifact(made), artifact(None)]) == ("a.png",)
+    made.unlink()
+    assert (tmp_path / "kept/job-1/a.png").read_bytes() == b"abc"
+
+
+def test_equal_names_are_numbered(tmp_path: Path, made: Path) -> None:
+    """Within a job, and when the same job comes again."""
+    undelivered = Undelivered(tmp_path / "kept", keep_s=60)
+    assert undelivered.keep("job", [artifact(made), artifact(made)]) == ("a.png", "a-2.png")
+    assert undelivered.keep("job", [artifact(made)]) == ("a-3.png",)
+
+
+def test_a_file_on_another_disk_is_copied(other_disk: Path, made: Path) -> None:
+    """Nothing half-copied is left beside it."""
+    assert made.stat().st_dev != other_disk.stat().st_dev
+    undelivered = Undelivered(other_disk, keep_s=60)
+    assert undelivered.keep("job", [artifact(made), artifact(made)]) == ("a.png", "a-2.png")
+    assert {path.name: path.read_bytes() for path in (other_disk / "job").iterdir()} == {
+        "a.png": b"abc",
+        "a-2.png": b"abc",
+    }
+
+
+def test_a_file_that_is_gone_is_no_fault(tmp_path: Path, made: Path) -> None:
+    """The others are kept."""
+    undelivered = Undelivered(tmp_path / "kept", keep_s=60)
+    assert undelivered.keep("job", [artifact(tmp_path / "gone.png", "gone.png"), artifact(made)]) == ("a.png",)
+
+
+def test_a_folder_that_cannot_be_is_no_fault(tmp_path: Path, made: Path) -> None:
+    """The job has failed already; it is not told of a second fault instead of the first."""
+    (tmp_path / "kept").write_text("a file where the folder should be")
+    undelivered = Undelivered(tmp_path / "kept", keep_s=60)
+    assert undelivered.keep("job", [artifact(made)]) == ()
+    undelivered.sweep()
+
+
+def test_none_is_kept_if_none_is_wanted(tmp_path: Path, made: Path) -> None:
+    """Not even a folder is made."""
+    assert Undelivered(tmp_path / "kept", keep_s=0).keep("job", [artifact(made)]) == ()
+    assert not (tmp_path / "kept").exists()
+
+
+def test_what_is_old_goes_and_what_is_new_stays(tmp_path: Path, made: Path) -> None:
+    """Reckoned from when it was kept, not from when the file was made."""
+    os.utime(made, (0, 0))
+    undelivered = Undelivered(tmp_path / "kept", keep_s=60)
+    undelivered.keep("new", [artifact(made)])
+    undelivered.keep("old", [artifact(made)])
+    os.utime(tmp_path / "kept/old", (0, 0))
+    undelivered.sweep()
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["new"]
+
+
+def test_nothing_kept_is_nothing_to_sweep(tmp_path: Path) -> None:
+    """A worker that never failed has no folder."""
+    Undelivered(tmp_path / "kept", keep_s=60).sweep()
+    assert not (tmp_path / "kept").exists()
