@@ -12,6 +12,7 @@ from comfyworker.settings.groups import (
     ModifierSettings,
     ShutdownSettings,
 )
+from comfyworker.settings.http import HttpSettings
 from comfyworker.settings.loading import (
     SettingEntry,
     Settings,
@@ -26,6 +27,7 @@ from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreS
 __all__ = [
     "ComfyUISettings",
     "DeliverySettings",
+    "HttpSettings",
     "InputSettings",
     "JobSettings",
     "LogSettings",

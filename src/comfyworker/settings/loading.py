@@ -21,6 +21,7 @@ from comfyworker.settings.groups import (
     ModifierSettings,
     ShutdownSettings,
 )
+from comfyworker.settings.http import HttpSettings
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
 
 
@@ -35,6 +36,7 @@ class Settings(Group):
     store: StoreSettings = StoreSettings()
     webhook: WebhookSettings = WebhookSettings()
     state: StateSettings = StateSettings()
+    http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 

@@ -1,0 +1,75 @@
+"""What every route needs: the service, who asks, and URLs of this server."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+from urllib.parse import quote
+
+from starlette.requests import Request
+
+from comfyworker.hosts.http.auth import ApiKeys
+from comfyworker.hosts.http.signing import UrlSigner
+from comfyworker.hosts.worker import Worker
+from comfyworker.service import JobService
+from comfyworker.settings import Settings
+
+
+@dataclass(frozen=True)
+class HostContext:
+    """What a running server consists of; one for all requests."""
+
+    settings: Settings
+    service: JobService
+    worker: Worker
+    keys: ApiKeys
+    signer: UrlSigner
+    worker_id: str
+    """This process's name in answers that have one."""
+    started_at: float = field(default_factory=time.time)
+    """Unix seconds."""
+
+
+class SignedUrl(NamedTuple):
+    """A URL that anybody who has it may read, for a while."""
+
+    url: str
+    expires_at: float
+    """Unix seconds."""
+
+
+def context_of(request: Request) -> HostContext:
+    """Return the server that `request` came to."""
+    return cast("HostContext", request.app.state.context)  # starlette's state has no types
+
+
+async def owner_of(request: Request) -> str:
+    """Return whose request this is, by its API key; `""` where no keys are set. A dependency of every route but few.
+
+    Raises:
+        Unauthorized: a key is needed, and this is none of ours.
+    """
+    return context_of(request).keys.owner_of(request.headers.get("authorization"))
+
+
+def base_url_of(request: Request) -> str:
+    """Return the URL under which the client reaches this server, without a slash at its end."""
+    return context_of(request).settings.http.public_url or str(request.base_url).rstrip("/")
+
+
+def url_for_asset(request: Request, asset_id: str, name: str, *, until: float | None = None) -> SignedUrl:
+    """Return a signed URL for a file of the service.
+
+    Args:
+        request: Its Host header says where the client reaches us, unless PUBLIC_URL does.
+        asset_id: The asset.
+        name: The file's name, for the URL's end; it decides nothing.
+        until: When the file goes (Unix seconds), if the URL would work longer.
+    """
+    context = context_of(request)
+    expires_at = float(int(time.time() + context.settings.http.artifact_url_expires_s))
+    if until is not None:
+        expires_at = min(expires_at, until)
+    token = context.signer.token(asset_id, expires_at=expires_at)
+    return SignedUrl(f"{base_url_of(request)}/artifacts/{token}/{quote(name, safe='')}", expires_at)
