@@ -9,13 +9,9 @@ from pydantic import JsonValue
 
 
 def encode(value: JsonValue) -> bytes:
-    """Return `value` as compact JSON.
-
-    Raises:
-        RecursionError: it is nested too deeply.
-    """
+    """Return `value` as compact JSON."""
     try:
         return orjson.dumps(value)
     except TypeError:
-        # Of integers over 64 bits, halves of UTF-16 pairs and deep nesting, orjson will know nothing.
+        # It refuses integers over 64 bits, halves of UTF-16 pairs, and the 255th level, where pydantic stops too.
         return json.dumps(value, separators=(",", ":")).encode()

@@ -142,26 +142,25 @@ def _fitting(body: dict[str, JsonValue], max_bytes: int) -> dict[str, JsonValue]
     output = body.get("output")
     if not isinstance(output, list):
         return body
-    without = [_without_data(item) for item in output]
-    left = max_bytes - len(encode({**body, "output": without}))
-    chosen: list[JsonValue] = list(without)
-    by_size = sorted(range(len(output)), key=lambda index: _data_length(output[index]))
-    for index in by_size:
-        left -= _data_length(output[index])
+    left = max_bytes - len(encode({**body, "output": [_without_data(item) for item in output]}))
+    chosen: list[JsonValue] = list(output)
+    for index in sorted(range(len(output)), key=lambda index: _data_cost(output[index])):
+        left -= _data_cost(output[index])
         if left < 0:
-            break
-        chosen[index] = output[index]
+            chosen[index] = _without_data(output[index])
     return {**body, "output": chosen}
 
 
 def _without_data(item: JsonValue) -> JsonValue:
-    if not isinstance(item, dict) or not isinstance(item.get("data"), str):
+    if not isinstance(item, dict) or not _data_cost(item):
         return item
     rest: dict[str, JsonValue] = {name: value for name, value in item.items() if name != "data"}
     return {**rest, "data_omitted": True}
 
 
-def _data_length(item: JsonValue) -> int:
-    """Return the bytes of an item's base64 in JSON, which escapes none of it."""
+def _data_cost(item: JsonValue) -> int:
+    """Return by how many bytes of JSON an item is longer with its base64 than with the word that it was left out."""
     data = item.get("data") if isinstance(item, dict) else None
-    return len(data) if isinstance(data, str) else 0
+    if not isinstance(data, str):
+        return 0
+    return max(0, len(f'"data":"{data}"') - len('"data_omitted":true'))
