@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import AvifImagePlugin, Image, WebPImagePlugin
 
 from comfyworker.jobs import Graph
 from support import workflows
@@ -11,6 +12,7 @@ from support.command import Done, call, call_on_terminal, environment
 from support.pipelines import files_in, png
 from support.real_comfyui import RealComfyUI
 
+PLUGINS = (AvifImagePlugin, WebPImagePlugin)  # Pillow finds only formats that were imported
 ESCAPE = "\x1b["
 
 
@@ -144,3 +146,60 @@ def test_bad_settings_are_all_named(tmp_path: Path) -> None:
     assert done.code == 1
     assert "COMFYUI_PORT" in done.err
     assert "JOB_TIMEOUT_S" in done.err
+
+
+def test_pictures_in_another_format(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """--format and --quality make the pictures anew, with the workflow where ComfyUI looks for it; jpg is jpeg."""
+    for format_, name in (
+        ("webp", "picture_00001_.webp"),
+        ("avif", "picture_00001_.avif"),
+        ("jpg", "picture_00001_.jpg"),
+    ):
+        out = tmp_path / format_
+        args = ("--format", format_, "--quality", "90", "-o", format_, "--json")
+        done = run(comfyui, tmp_path, titled(workflows.colour((200, 100, 50))), *args)
+        assert done.code == 0, done.err
+        [artifact] = done.json()["artifacts"]
+        media = {"jpg": "jpeg"}.get(format_, format_)
+        assert (artifact["name"], artifact["content_type"]) == (name, f"image/{media}")
+        assert (files_in(out), artifact["size_bytes"]) == ([name], (out / name).stat().st_size)
+        picture = Image.open(out / name)
+        assert picture.format == media.upper()
+        assert np.abs(np.asarray(picture, dtype=float) - (200, 100, 50)).max() < 6
+        prompt = str(picture.getexif()[0x0110])
+        assert json.loads(prompt.removeprefix("prompt:"))[workflows.SAVE]["class_type"] == "SaveImage"
+
+
+def test_stripped_pictures(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """--strip-metadata leaves nothing of the workflow in a picture, whose pixels stay; --keep-metadata is the other."""
+    graph = titled(workflows.colour((200, 100, 50)))
+    for option, is_there in (("--strip-metadata", False), ("--keep-metadata", True)):
+        (tmp_path / "workflow.json").write_text(json.dumps(graph), encoding="utf-8")
+        environ = environment(comfyui, STRIP_METADATA="true")
+        done = call("run", "workflow.json", option, "-o", option, environ=environ, cwd=tmp_path)
+        assert done.code == 0, done.err
+        content = (tmp_path / option / "picture_00001_.png").read_bytes()
+        assert (b"SaveImage" in content) is is_there
+        assert Image.open(tmp_path / option / "picture_00001_.png").getpixel((0, 0)) == (200, 100, 50)
+
+
+def test_what_stays_as_it_is_is_told(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """A format that a picture cannot be made into is a warning, and the picture is there as the workflow made it."""
+    graph = titled(workflows.colour((9, 8, 7), batch_size=2))
+    graph[workflows.SAVE]["class_type"] = "SaveAnimatedWEBP"
+    graph[workflows.SAVE]["inputs"] |= {"fps": 6.0, "lossless": False, "quality": 80, "method": "default"}
+    graph["2"] = workflows.node("ImageInvert", image=graph[workflows.SAVE]["inputs"]["images"])
+    graph["3"] = workflows.node("ImageBatch", image1=["2", 0], image2=graph[workflows.SAVE]["inputs"]["images"])
+    graph[workflows.SAVE]["inputs"]["images"] = ["3", 0]
+    done = run(comfyui, tmp_path, graph, "--format", "jpeg")
+    assert done.code == 0, done.err
+    assert files_in(tmp_path / "out") == ["picture_00001_.webp"]
+    assert "warning: picture_00001_.webp was not made into jpeg: it is more than a still picture" in done.out
+
+
+def test_a_format_that_there_is_not(tmp_path: Path) -> None:
+    """An unknown format or quality is told at once, with what there is."""
+    (tmp_path / "workflow.json").write_text("{}")
+    for args, said in ((("--format", "heic"), "png, jpeg, webp, avif"), (("--quality", "101"), "100")):
+        done = call("run", "workflow.json", *args, environ=environment(), cwd=tmp_path)
+        assert (done.code, said in done.err) == (2, True)

@@ -22,10 +22,19 @@ from comfyworker.delivery.folder import FolderDelivery
 from comfyworker.errors import InvalidRequest, WorkerError
 from comfyworker.hosts.local import parse_json
 from comfyworker.hosts.worker import open_pipeline
-from comfyworker.jobs import Artifact, InputFile, JobRequest, JobResult
+from comfyworker.jobs import Artifact, InputFile, JobRequest, JobResult, Output, PictureFormat
 from comfyworker.settings import Settings
 from comfyworker.workflow.graph import read_workflow
 from comfyworker.workflow.overrides import apply_overrides, parse_assignment
+
+
+def _picture_format(text: str) -> PictureFormat:
+    """Return the format that an option names, as clients may spell it, too."""
+    spelled = text.strip().lower().removeprefix(".")
+    try:
+        return PictureFormat("jpeg" if spelled == "jpg" else spelled)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is none of {', '.join(PictureFormat)}") from error
 
 
 def run(  # noqa: PLR0913  # each is an option of the command
@@ -49,6 +58,28 @@ def run(  # noqa: PLR0913  # each is an option of the command
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the artifacts.")] = Path("out"),
+    format_: Annotated[
+        PictureFormat | None,
+        typer.Option(
+            "--format",
+            help=f"Make still pictures into this format: {', '.join(PictureFormat)}. All else stays as it is. Without "
+            "it, OUTPUT_FORMAT decides.",
+            metavar="FORMAT",
+            parser=_picture_format,
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(help="Quality for jpeg, webp and avif, from 1 to 100.", min=1, max=100),
+    ] = None,
+    strip_metadata: Annotated[
+        bool | None,
+        typer.Option(
+            "--strip-metadata/--keep-metadata",
+            help="Take the workflow and all other metadata out of pictures, or leave it there. Without either, "
+            "STRIP_METADATA decides.",
+        ),
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds within which the job must be done.", min=0.001)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the answer, as JSON, on stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, ComfyUI's own included.")] = False,
@@ -63,11 +94,14 @@ def run(  # noqa: PLR0913  # each is an option of the command
 
     `comfyworker run workflow.json --image input.png=cat.jpg --set 6.text="a red fox" --set 3.seed=7 -o pictures`
 
+    `comfyworker run workflow.json --format webp --quality 85 --strip-metadata`
+
     `comfyworker run workflow.json --json | jq -r '.artifacts[].path'`
     """
     settings = prepare(quiet_level=None if verbose else "error")
     try:
-        request = _request(workflow, image or [], set_ or [], timeout)
+        wanted = Output(format=format_, quality=quality, strip_metadata=strip_metadata)
+        request = _request(workflow, image or [], set_ or [], timeout, wanted)
         _make_folder(output)
         if not as_json:
             offer_install(settings.comfyui)
@@ -92,7 +126,9 @@ async def _run(request: JobRequest, settings: Settings, output: Path, *, is_quie
             return JobResult.refused(request.id, error)
 
 
-def _request(workflow: Path, images: list[str], assignments: list[str], timeout_s: float | None) -> JobRequest:
+def _request(
+    workflow: Path, images: list[str], assignments: list[str], timeout_s: float | None, output: Output
+) -> JobRequest:
     hint = "It must hold a workflow in API format; ComfyUI's menu has 'Export (API)'."
     graph = read_workflow(
         parse_json(_read(workflow), name=str(workflow), hint=hint), path="workflow", check_links=False
@@ -100,7 +136,7 @@ def _request(workflow: Path, images: list[str], assignments: list[str], timeout_
     overrides = [parse_assignment(text) for text in assignments]
     graph = apply_overrides(graph, overrides, labels=[f"--set {text}" for text in assignments])
     files = tuple(_input_file(text) for text in images)
-    return JobRequest(id=uuid.uuid4().hex, workflow=graph, files=files, timeout_s=timeout_s)
+    return JobRequest(id=uuid.uuid4().hex, workflow=graph, files=files, timeout_s=timeout_s, output=output)
 
 
 def _input_file(text: str) -> InputFile:
