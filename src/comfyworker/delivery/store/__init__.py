@@ -3,6 +3,7 @@
 from comfyworker.delivery.store.connecting import Stores
 from comfyworker.delivery.store.finding import check_store_settings, find_location
 from comfyworker.delivery.store.keys import check_template
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.delivery.store.probing import ProbeStep, probe
 from comfyworker.delivery.store.uploading import StoreDelivery
@@ -10,6 +11,7 @@ from comfyworker.delivery.store.uploading import StoreDelivery
 __all__ = [
     "ProbeStep",
     "StoreDelivery",
+    "StoreKind",
     "StoreLocation",
     "Stores",
     "check_store_settings",

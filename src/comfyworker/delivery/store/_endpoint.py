@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-
-class StoreKind(StrEnum):
-    """Which protocol a storage speaks."""
-
-    S3 = "s3"
-    GCS = "gcs"
-    AZURE = "azure"
-    FILE = "file"
+from comfyworker.delivery.store.kinds import StoreKind
 
 
 @dataclass(frozen=True)

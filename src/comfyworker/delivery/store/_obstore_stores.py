@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from comfyworker.delivery.store._endpoint import StoreKind
 from comfyworker.delivery.store.faults import StoreFault
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.settings import StoreSettings
 

@@ -10,10 +10,10 @@ from typing import Self
 
 import aiohttp
 
-from comfyworker.delivery.store._endpoint import StoreKind
 from comfyworker.delivery.store._folder_target import FolderTarget
 from comfyworker.delivery.store._guard import Guard
 from comfyworker.delivery.store._s3_requests import S3Requests
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.delivery.store.target import Target
 from comfyworker.finishing import in_thread

@@ -173,12 +173,10 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _skewed(refusal: Refusal) -> str:
-    by = "by more than it takes (15 minutes on AWS)"
-    if refusal.skew_s is not None:
-        by = f"{'ahead' if refusal.skew_s > 0 else 'behind'} by {abs(refusal.skew_s) / 60:.0f} minutes"
-    return (
-        f"the clocks differ: this machine's is off {by}" if refusal.skew_s is None else f"this machine's clock is {by}"
-    )
+    if refusal.skew_s is None:
+        return "this machine's clock differs from the storage's by more than it takes (15 minutes on AWS)"
+    side = "ahead of" if refusal.skew_s > 0 else "behind"
+    return f"this machine's clock is {abs(refusal.skew_s) / 60:.0f} minutes {side} the storage's"
 
 
 def _wrong_region(refusal: Refusal, location: StoreLocation) -> StoreFault:

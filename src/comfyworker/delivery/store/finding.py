@@ -9,9 +9,10 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from comfyworker.delivery.store._endpoint import Endpoint, StoreKind, parse_endpoint
+from comfyworker.delivery.store._endpoint import Endpoint, parse_endpoint
 from comfyworker.delivery.store._sides import Side, given_text, has_bucket, request_side, settings_side, variable_name
 from comfyworker.delivery.store.keys import check_template
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import DEFAULT_REGION, StoreLocation
 from comfyworker.errors import InvalidRequest, InvalidSettings, Problem
 from comfyworker.jobs import StoreOptions

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from comfyworker.delivery.store._endpoint import StoreKind
 from comfyworker.delivery.store._sides import variable_name, wire_name
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.workflow.urls import shown_url
 
 DEFAULT_REGION = "us-east-1"

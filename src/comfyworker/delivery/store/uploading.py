@@ -17,7 +17,7 @@ from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.delivery.store.parts import PartBuffers
 from comfyworker.delivery.store.target import Target
 from comfyworker.finishing import finish
-from comfyworker.jobs import Artifact
+from comfyworker.jobs import Artifact, DeliveryFault
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class StoreDelivery:
             location: Where to.
             request_id: The job's id, for the keys.
             prefix: What the request wants each key to begin with; None takes the worker's setting.
-            on_artifact: Called in the event loop as each file ends, with its URL or its failure.
+            on_artifact: Called in the event loop as each file arrives, with its URL.
         """
         self._stores = stores
         self._location = location
@@ -55,12 +55,6 @@ class StoreDelivery:
         self._prefix = stores.settings.prefix if prefix is None else prefix
         self._on_artifact = on_artifact
         self._keys_by_url: dict[str, str] = {}
-        self._hints: dict[str, None] = {}
-
-    @property
-    def hints(self) -> tuple[str, ...]:
-        """What to do about the failures, each said once."""
-        return tuple(self._hints)
 
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
         """Return the artifacts with `url`, or with `failure` where one did not arrive; the others go on.
@@ -124,7 +118,10 @@ class StoreDelivery:
         took_s = asyncio.get_running_loop().time() - started
         log.debug("store.uploaded", name=artifact.name, size_bytes=artifact.size_bytes, duration_s=round(took_s, 3))
         self._keys_by_url[url] = key
-        return self._ended(artifact.model_copy(update={"url": url}))
+        arrived = artifact.model_copy(update={"url": url})
+        if self._on_artifact is not None:
+            self._on_artifact(arrived)
+        return arrived
 
     async def _url(self, target: Target, key: str) -> str:
         base = self._location.public_url
@@ -133,16 +130,10 @@ class StoreDelivery:
         return await target.url(key, expires_s=self._stores.settings.url_expires_s)
 
     def _failed(self, artifact: Artifact, fault: StoreFault) -> Artifact:
-        if fault.hint:
-            self._hints[fault.hint] = None
         log.warning("store.upload_failed", name=artifact.name, place=self._location.place, reason=fault.reason)
         told = f"{artifact.name} could not be stored in {self._location.place}: {fault.reason}"
-        return self._ended(artifact.model_copy(update={"failure": told}))
-
-    def _ended(self, artifact: Artifact) -> Artifact:
-        if self._on_artifact is not None:
-            self._on_artifact(artifact)
-        return artifact
+        failure = DeliveryFault(message=told, hint=fault.hint, may_pass=fault.may_pass)
+        return artifact.model_copy(update={"failure": failure})
 
     def _keys(self, files: Sequence[Artifact]) -> list[str]:
         prefix = "/".join(part for part in (self._location.prefix, self._prefix) if part)
