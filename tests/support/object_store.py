@@ -5,6 +5,8 @@
     stored = await object_store.read(bucket, "a/b.png")
     assert stored.content_type == "image/png"
 
+`object_store.google` opens the same buckets through Google Cloud Storage's interface: see object_store_gateway.py.
+
 It differs from AWS in this: an access key that it does not know is answered with SignatureDoesNotMatch, and there are
 no session tokens. Parts below 5 MiB (but the last) and a wrong region are refused, as on AWS.
 """
@@ -54,6 +56,10 @@ class ObjectStore:
     """May do everything."""
     guest: Keys
     """Is known, and may do nothing: AccessDenied."""
+    google: str = field(repr=False)
+    """The file of a Google service account, which may do everything with these buckets through Google's interface."""
+    clock_shift_s: int
+    """By how much its clock is wrong; what this class asks for is signed by that clock."""
     pid: int
     log_path: Path
 
@@ -111,7 +117,7 @@ class ObjectStore:
         return is_running(self.pid)
 
     def _client(self) -> S3Client:
-        return S3Client(self.endpoint_url, self.access_key_id, self.secret_access_key)
+        return S3Client(self.endpoint_url, self.access_key_id, self.secret_access_key, self.clock_shift_s)
 
     async def _xml(self, path: str, resource: str = "") -> Element:
         return fromstring((await self._client().ask("GET", path, resource)).body)
@@ -123,6 +129,7 @@ class SwiftPlan:
 
     folder: str
     port: int
+    google_port: int
     clock_shift_s: int
     users: list[dict[str, str]]
     region: str = REGION
@@ -148,8 +155,9 @@ def shared_object_store(
         return _prepare(wanted, owner_pid, environ, clock_shift_s)
 
     facts = shared_server(shared_dir, f"object-store-{clock_shift_s}", prepare)
+    google = (Path(facts["folder"]) / "service-account.json").read_text(encoding="utf-8")
     owner, guest = (Keys(user["access_key_id"], user["secret_access_key"]) for user in facts["users"])
-    return ObjectStore(facts["url"], REGION, owner, guest, facts["pid"], Path(facts["log_path"]))
+    return ObjectStore(facts["url"], REGION, owner, guest, google, clock_shift_s, facts["pid"], Path(facts["log_path"]))
 
 
 def find_install(file: str) -> Path:
@@ -180,7 +188,9 @@ def _prepare(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shi
     ]
     settings = folder / "plan.json"
     settings.touch(mode=0o600)
-    settings.write_text(json.dumps(asdict(SwiftPlan(str(folder), port, clock_shift_s, users))), encoding="utf-8")
+    settings.write_text(
+        json.dumps(asdict(SwiftPlan(str(folder), port, free_port(), clock_shift_s, users))), encoding="utf-8"
+    )
     plan = Plan(
         owner_pid=owner_pid,
         command=[str(python), str(SERVER), str(settings)],
@@ -192,7 +202,7 @@ def _prepare(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shi
         name="the object store",
         probe="/healthcheck",
     )
-    return plan, {"url": plan.url, "log_path": plan.log_path, "users": users}
+    return plan, {"url": plan.url, "log_path": plan.log_path, "users": users, "folder": str(folder)}
 
 
 def _find_folder(wanted: Path) -> Path:

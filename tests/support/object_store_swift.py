@@ -115,24 +115,43 @@ def lay_out(plan: dict[str, Any], folder: Path) -> dict[str, socket.socket]:
     return {**listeners, "proxy": listen(plan["port"])}
 
 
-def serve(listeners: dict[str, socket.socket], folder: Path) -> None:
+def serve(listeners: dict[str, socket.socket], folder: Path, plan: dict[str, Any]) -> None:
     """Serve until the process is ended."""
-    import eventlet.wsgi
+    import eventlet
     from swift.common import wsgi
 
     warnings.filterwarnings("ignore", message="capitalize_response_headers is disabled")
-    threads = []
-    for name, listener in listeners.items():
+    applications = {}
+    for name in listeners:
         names = {"log_name": f"{name}-server", "log_level": "WARNING"}
-        application = wsgi.loadapp(str(folder / f"{name}.conf"), global_conf=names)
-        # As Swift's own run_server does, which can be called only once in a process: it replaces eventlet's hub.
-        options = {"protocol": wsgi.SwiftHttpProtocol, "capitalize_response_headers": False, "socket_timeout": 300}
-        pool = eventlet.GreenPool(1024)
-        threads.append(
-            eventlet.spawn(eventlet.wsgi.server, listener, application, wsgi.NullLogger(), custom_pool=pool, **options)
-        )
+        applications[name] = wsgi.loadapp(str(folder / f"{name}.conf"), global_conf=names)
+    listeners["google"] = listen(plan["google_port"])
+    applications["google"] = make_gateway(applications["proxy"], folder, plan)
+    threads = [eventlet.spawn(run, listener, applications[name]) for name, listener in listeners.items()]
     for thread in threads:
         thread.wait()
+
+
+def make_gateway(proxy: Any, folder: Path, plan: dict[str, Any]) -> Any:
+    """Return what answers as Google would; its service account is written beside the configurations."""
+    from object_store_gateway import Gateway
+
+    owner = plan["users"][0]
+    gateway = Gateway(proxy, owner["access_key_id"], owner["secret_access_key"])
+    account = folder / "service-account.json"
+    account.touch(mode=0o600)
+    account.write_text(json.dumps(gateway.service_account(f"http://127.0.0.1:{plan['google_port']}")))
+    return gateway
+
+
+def run(listener: socket.socket, application: Any) -> None:
+    """Serve one application as Swift's run_server does, which a process can call only once: it replaces the hub."""
+    import eventlet.wsgi
+    from swift.common import wsgi
+
+    options = {"protocol": wsgi.SwiftHttpProtocol, "capitalize_response_headers": False, "socket_timeout": 300}
+    pool = eventlet.GreenPool(1024)
+    eventlet.wsgi.server(listener, application, wsgi.NullLogger(), custom_pool=pool, **options)
 
 
 def main() -> None:
@@ -150,7 +169,7 @@ def main() -> None:
     utils.monkey_patch()
     logs.ThreadSafeSysLogHandler = lambda **_options: logging.StreamHandler()  # not into the machine's own log
     utils.set_swift_dir(str(folder))
-    serve(lay_out(plan, folder), folder)
+    serve(lay_out(plan, folder), folder, plan)
 
 
 if __name__ == "__main__":
