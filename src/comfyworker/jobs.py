@@ -251,6 +251,7 @@ class DeliveryFault(_Record):
     """Why one artifact did not arrive; may be shown as it is."""
 
     message: str
+    """A sentence that names the file."""
     hint: str | None = None
     may_pass: bool = False
     """Whether the same may succeed later: the store is down, not the key wrong."""

@@ -70,7 +70,8 @@ class Pipeline:
             pool: The ComfyUIs.
             settings: The worker's settings.
             modifiers: What a job may name instead of a workflow of its own; None is none.
-            deliveries: The ways in which artifacts leave this host; None takes those that every host has.
+            deliveries: The ways in which artifacts leave this host, opened and closed with the pipeline; None takes
+                those that every host has.
         """
         self.pool = pool
         self._settings = settings
@@ -85,6 +86,7 @@ class Pipeline:
 
     async def __aenter__(self) -> Self:
         """Be ready for jobs."""
+        await self._deliveries.__aenter__()
         await self._clean_ups.__aenter__()
         self._sweep()
         return self
@@ -94,7 +96,10 @@ class Pipeline:
     ) -> None:
         """Wait for the clean-ups."""
         # Not told of an error: a job that failed is no reason to leave the others' files where they are.
-        await self._clean_ups.__aexit__(None, None, None)
+        try:
+            await self._clean_ups.__aexit__(None, None, None)
+        finally:
+            await self._deliveries.__aexit__(kind, error, trace)
 
     async def run(
         self,

@@ -21,18 +21,24 @@ from support.real_comfyui import RealComfyUI
 
 @contextlib.asynccontextmanager
 async def pipeline_on(
-    comfyui: RealComfyUI, url: str | None = None, *, shares_disk: bool = True, **variables: str
+    comfyui: RealComfyUI,
+    url: str | None = None,
+    *,
+    shares_disk: bool = True,
+    environ: Mapping[str, str] | None = None,
+    **variables: str,
 ) -> AsyncIterator[Pipeline]:
-    """Run a pipeline on a ComfyUI that runs already, at `url` or its own; `variables` are settings' names."""
-    environ = {
+    """Run a pipeline on a ComfyUI that runs already, at `url` or its own; `environ` and `variables` are settings."""
+    given = {
         "COMFY_API_URL": url or comfyui.url,
         "WEBSOCKET_RECONNECT_DELAY_S": "0.05",
         "STATE_DIR": str(comfyui.base_dir / "state"),
+        **(environ or {}),
         **variables,
     }
     if shares_disk:
-        environ["COMFYUI_BASE_DIR"] = str(comfyui.base_dir)
-    async with open_pipeline(load_settings(environ)) as pipeline:
+        given["COMFYUI_BASE_DIR"] = str(comfyui.base_dir)
+    async with open_pipeline(load_settings(given)) as pipeline:
         yield pipeline
 
 

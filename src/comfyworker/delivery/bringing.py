@@ -81,10 +81,7 @@ def delivery_failed(artifacts: Sequence[Artifact], *, kept: Sequence[str]) -> De
     """
     lost = [(artifact.name, artifact.failure, artifact.node_id) for artifact in artifacts if artifact.failure]
     arrived = [artifact.name for artifact in artifacts if artifact.failure is None and artifact.text is None]
-    problems = [
-        Problem(message=f"{name}: {failure.message}", node_id=node_id, code="not_delivered")
-        for name, failure, node_id in lost
-    ]
+    problems = [Problem(message=failure.message, node_id=node_id, code="not_delivered") for _, failure, node_id in lost]
     hints = dict.fromkeys(failure.hint for _, failure, _ in lost if failure.hint)
     if kept:
         hints["The worker keeps the files for a while under `undelivered` in its STATE_DIR."] = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
 from comfyworker.delivery.fitting import FittingDelivery, InlineFallback
 from comfyworker.delivery.inline import InlineDelivery
 from comfyworker.delivery.protocol import Delivery
-from comfyworker.delivery.store import StoreDelivery, StoreLocation, Stores, find_location
+from comfyworker.delivery.store import StoreDelivery, StoreLocation, Stores, check_store_settings, find_location
 from comfyworker.delivery.telling import TellingDelivery
 from comfyworker.errors import InvalidRequest, Problem
 from comfyworker.jobs import Artifact, DeliveryMode, JobRequest
@@ -18,7 +20,10 @@ ArtifactSink = Callable[[Artifact], None]
 
 
 class Deliveries:
-    """The ways in which artifacts leave a host; one for all jobs of a worker."""
+    """The ways in which artifacts leave a host; one for all jobs of a worker.
+
+    An async context manager, which keeps the connections to object storage; choosing works outside of it too.
+    """
 
     def __init__(
         self,
@@ -33,11 +38,26 @@ class Deliveries:
             settings: The worker's settings.
             answer_limit_bytes: The largest answer that the host's platform takes, where ANSWER_MAX_BYTES says nothing.
             serve: Makes a job's files readable under URLs of the host's own; None leaves them with ComfyUI.
+
+        Raises:
+            InvalidSettings: the worker's object storage cannot be what the settings say.
         """
+        check_store_settings(settings.store)
         self._settings = settings
         self._stores = Stores(settings.store, allow_private_urls=settings.inputs.allow_private_urls)
         self._limit_bytes = settings.delivery.answer_max_bytes or answer_limit_bytes
         self._serve = serve
+
+    async def __aenter__(self) -> Self:
+        """Be ready to deliver."""
+        await self._stores.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the connections."""
+        await self._stores.__aexit__(kind, error, trace)
 
     def choose(self, request: JobRequest, on_artifact: ArtifactSink | None = None) -> Delivery:
         """Return the way for one job.
