@@ -16,25 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from comfyworker.cli.comfyui import offer_install
+from comfyworker.cli.picture_options import FormatOption, QualityOption, StripOption
 from comfyworker.cli.progress import ProgressView
 from comfyworker.cli.running import EXIT_FAILED, EXIT_USAGE, prepare, print_error, run_to_end
 from comfyworker.delivery.folder import FolderDelivery
 from comfyworker.errors import InvalidRequest, WorkerError
 from comfyworker.hosts.local import parse_json
 from comfyworker.hosts.worker import open_pipeline
-from comfyworker.jobs import Artifact, InputFile, JobRequest, JobResult, Output, PictureFormat
+from comfyworker.jobs import Artifact, InputFile, JobRequest, JobResult, Output
 from comfyworker.settings import Settings
 from comfyworker.workflow.graph import read_workflow
 from comfyworker.workflow.overrides import apply_overrides, parse_assignment
-
-
-def _picture_format(text: str) -> PictureFormat:
-    """Return the format that an option names, as clients may spell it, too."""
-    spelled = text.strip().lower().removeprefix(".")
-    try:
-        return PictureFormat("jpeg" if spelled == "jpg" else spelled)
-    except ValueError as error:
-        raise typer.BadParameter(f"'{text}' is none of {', '.join(PictureFormat)}") from error
 
 
 def run(  # noqa: PLR0913  # each is an option of the command
@@ -58,28 +50,9 @@ def run(  # noqa: PLR0913  # each is an option of the command
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the artifacts.")] = Path("out"),
-    format_: Annotated[
-        PictureFormat | None,
-        typer.Option(
-            "--format",
-            help=f"Make still pictures into this format: {', '.join(PictureFormat)}. All else stays as it is. Without "
-            "it, OUTPUT_FORMAT decides.",
-            metavar="FORMAT",
-            parser=_picture_format,
-        ),
-    ] = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(help="Quality for jpeg, webp and avif, from 1 to 100.", min=1, max=100),
-    ] = None,
-    strip_metadata: Annotated[
-        bool | None,
-        typer.Option(
-            "--strip-metadata/--keep-metadata",
-            help="Take the workflow and all other metadata out of pictures, or leave it there. Without either, "
-            "STRIP_METADATA decides.",
-        ),
-    ] = None,
+    format_: FormatOption = None,
+    quality: QualityOption = None,
+    strip_metadata: StripOption = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds within which the job must be done.", min=0.001)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print only the answer, as JSON, on stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, ComfyUI's own included.")] = False,
