@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import time
 from enum import StrEnum
 from http import HTTPStatus
@@ -91,7 +92,7 @@ class Sender:
         session = self._operators if envelope.is_operators else self._guarded
         try:
             async with session.post(
-                url, data=body, headers=headers, allow_redirects=False, timeout=_timeout(envelope)
+                url, data=io.BytesIO(body), headers=headers, allow_redirects=False, timeout=_timeout(envelope)
             ) as response:
                 return _judge(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:

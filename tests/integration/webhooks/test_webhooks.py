@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
-from pydantic import SecretStr
+from pydantic import JsonValue, SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from comfyworker.errors import InvalidRequest, InvalidSettings
@@ -57,6 +57,16 @@ async def test_a_message_is_told_signed_and_gone(receiver: WebhookReceiver, fold
     digest = hmac.new(SECRET.encode(), arrival.body, hashlib.sha256).hexdigest()
     assert arrival.headers["X-Webhook-Signature"] == f"sha256={digest}"
     assert kept(folder) == []
+
+
+async def test_base64_arrives_whole(receiver: WebhookReceiver, folder: Path) -> None:
+    """Megabytes are sent as they are, up to WEBHOOK_MAX_BYTES."""
+    output: list[JsonValue] = [{"filename": "a", "data": "a" * 4_000_000}, {"filename": "b", "data": "b" * 7_000_000}]
+    async with make(folder) as webhooks:
+        await webhooks.put(hook_of(webhooks, receiver.url(), secret=SECRET), COMPLETED, {**BODY, "output": output})
+    [arrival] = receiver.arrived
+    Webhook(SECRET).verify(arrival.body, dict(arrival.headers))
+    assert arrival.told["output"] == [output[0], {"filename": "b", "data_omitted": True}]
 
 
 async def test_the_workers_own_webhook_is_told_of_every_end(receiver: WebhookReceiver, folder: Path) -> None:
