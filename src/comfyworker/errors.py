@@ -18,6 +18,16 @@
     ├── DeliveryFailed
     │   └── AnswerTooLarge
     ├── InsufficientStorage
+    ├── QueueFull
+    ├── WorkerRestarted
+    ├── NotFound
+    │   └── BlobNotFound
+    ├── IdempotencyKeyReused
+    ├── HashMismatch
+    ├── RequestTooLarge
+    │   └── AssetTooLarge
+    ├── Unauthorized
+    ├── Forbidden
     ├── InvalidSettings
     ├── InstallFailed
     └── InternalError
@@ -222,6 +232,76 @@ class InsufficientStorage(WorkerError):
     code = "insufficient_storage"
     http_status = 507
     retryable = True
+
+
+class QueueFull(WorkerError):
+    """As many jobs wait as may, or the server is shutting down; `details.retry_after_s` says when to come again."""
+
+    code = "queue_full"
+    http_status = 503
+    retryable = True
+
+
+class WorkerRestarted(WorkerError):
+    """The worker was started anew while it had the job, and the job could not be taken up again."""
+
+    code = "worker_restarted"
+    http_status = 503
+    retryable = True
+
+
+class NotFound(WorkerError):
+    """There is nothing of this name, or it is somebody else's, or its time is over."""
+
+    code = "not_found"
+    http_status = 404
+
+
+class BlobNotFound(NotFound):
+    """No file with this hash was uploaded."""
+
+    code = "blob_not_found"
+
+
+class IdempotencyKeyReused(WorkerError):
+    """This idempotency key or id belongs to another request already."""
+
+    code = "idempotency_key_reuse"
+    http_status = 422
+
+
+class HashMismatch(WorkerError):
+    """The bytes that came do not have the hash that was announced."""
+
+    code = "hash_mismatch"
+    http_status = 409
+
+
+class RequestTooLarge(WorkerError):
+    """The request's body is larger than this server takes."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class AssetTooLarge(RequestTooLarge):
+    """The uploaded file is larger than this server takes."""
+
+    code = "asset_too_large"
+
+
+class Unauthorized(WorkerError):
+    """The request has no API key, or one that is not known here."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class Forbidden(WorkerError):
+    """Whoever asks may not do this."""
+
+    code = "forbidden"
+    http_status = 403
 
 
 class InvalidSettings(WorkerError):
