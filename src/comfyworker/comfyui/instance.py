@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -57,7 +58,13 @@ class ComfyUIInstance:
         self._classes: NodeClasses | None = None
         self._classes_lock = asyncio.Lock()
         self._is_ready = False
+        self._lives = 0
         self._doubted = asyncio.Event()
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started anew, or was found again after it had been lost."""
+        return max(self._lives - 1, 0)
 
     @property
     def is_ready(self) -> bool:
@@ -95,6 +102,7 @@ class ComfyUIInstance:
 
     def forget(self) -> None:
         """Forget what was known of ComfyUI: the one that answers from now on was started anew."""
+        self._lives += 1
         self._classes = None
         self.models = frozenset()
 
@@ -151,7 +159,7 @@ class ComfyUIInstance:
         self.failure = failure
         self.on_change()
 
-    async def upload(self, name: str, subfolder: str, data: bytes) -> None:
+    async def upload(self, name: str, subfolder: str, data: bytes | Path) -> None:
         """Put a file into its input folder over HTTP.
 
         Raises:
