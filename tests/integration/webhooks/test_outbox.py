@@ -202,6 +202,18 @@ async def test_without_a_folder_messages_are_lost_only_when_nobody_listens(
     assert (lost["log_level"], lost["job_id"]) == ("warning", "job-1")
 
 
+async def test_memory_is_not_filled_with_messages(tmp_path: Path) -> None:
+    """Of what no disk took, so many messages wait for another attempt; the others have one each."""
+    (tmp_path / "file").write_text("no folder")
+    with structlog.testing.capture_logs() as events:
+        async with make(tmp_path / "file", pauses=lambda _: 1000.0) as webhooks:
+            for _ in range(40):
+                await webhooks.put(hook_of(webhooks, f"http://127.0.0.1:{free_port()}/"), COMPLETED, BODY)
+            await eventually(lambda: len(named(events, "webhooks.put_off") + named(events, "webhooks.given_up")) == 40)
+    assert len(named(events, "webhooks.given_up")) == 8
+    assert len(named(events, "webhooks.lost")) == 32
+
+
 async def test_a_message_that_was_dropped_meanwhile_is_not_sent(receiver: WebhookReceiver, folder: Path) -> None:
     """Who removes the file has the last word."""
     async with make(folder) as webhooks:
