@@ -10,6 +10,7 @@ from comfyworker.cli.doctor import doctor
 from comfyworker.cli.handle import handle
 from comfyworker.cli.run import run
 from comfyworker.cli.settings import show_settings
+from comfyworker.cli.storage import app as storage_app
 from comfyworker.cli.webhooks import app as webhooks_app
 from comfyworker.cli.workflow import app as workflow_app
 
@@ -49,5 +50,6 @@ app.command(name="handle")(handle)
 app.command(name="doctor")(doctor)
 app.command(name="settings")(show_settings)
 app.add_typer(workflow_app, name="workflow")
+app.add_typer(storage_app, name="storage")
 app.add_typer(webhooks_app, name="webhooks")
 app.add_typer(comfyui_app, name="comfyui")

@@ -15,7 +15,8 @@ from rich.text import Text
 from comfyworker._version import __version__
 from comfyworker.comfyui.diagnosis import diagnose
 from comfyworker.comfyui.finding import Finding, Level, worst_level
-from comfyworker.errors import InvalidSettings
+from comfyworker.delivery.store import check_store_settings, find_location
+from comfyworker.errors import InvalidSettings, WorkerError
 from comfyworker.settings import Settings, load_settings, near_misses, process_environment
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
@@ -29,7 +30,8 @@ def doctor(
     Exit code 1 when something keeps the worker from working, else 0.
     """
     settings, of_settings = _read_settings()
-    findings = (_worker_finding(), *asyncio.run(diagnose(settings.comfyui, cwd=Path.cwd())), *of_settings)
+    of_comfyui = asyncio.run(diagnose(settings.comfyui, cwd=Path.cwd()))
+    findings = (_worker_finding(), *of_comfyui, *_storage_findings(settings), *of_settings)
     level = worst_level(findings)
     if as_json:
         _print_json(findings, level)
@@ -70,6 +72,25 @@ def _read_settings() -> tuple[Settings, list[Finding]]:
         return load_settings(rest), findings
     except InvalidSettings:
         return load_settings({}), findings  # another of its aliases is wrong as well, and is told after this one
+
+
+def _storage_findings(settings: Settings) -> list[Finding]:
+    """Return where outputs go, if anything is said of it; that it works is tried by a command of its own."""
+    try:
+        is_configured = check_store_settings(settings.store)
+        location = find_location(settings.store) if is_configured else None
+    except WorkerError as error:
+        return [Finding(area="storage", level=Level.PROBLEM, text=f"{error.message}.", advice=error.hint)]
+    if location is None:
+        return []
+    return [
+        Finding(
+            area="storage",
+            level=Level.OK,
+            text=f"Outputs go to {location.place}; `comfyworker storage check` tries it.",
+            facts={"place": location.place},
+        )
+    ]
 
 
 def _worker_finding() -> Finding:
