@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
-from comfyworker.delivery.fitting import FittingDelivery, InlineFallback
+from comfyworker.delivery.fitting import FittingDelivery, InlineFallback, WithinLimit
 from comfyworker.delivery.inline import InlineDelivery
 from comfyworker.delivery.protocol import Delivery
 from comfyworker.delivery.store import StoreDelivery, StoreLocation, Stores, check_store_settings, find_location
@@ -75,10 +75,10 @@ class Deliveries:
         if mode is DeliveryMode.S3:
             if location is None:
                 raise _no_store()
-            return self._store_delivery(request, location, on_artifact)
+            return self._within_limit(self._store_delivery(request, location, on_artifact))
         delivery: Delivery
         if mode is DeliveryMode.URL:
-            delivery = ComfyUIUrlDelivery() if self._serve is None else self._serve(request)
+            delivery = self._within_limit(ComfyUIUrlDelivery() if self._serve is None else self._serve(request))
         elif self._limit_bytes is None:
             delivery = InlineDelivery()
         else:
@@ -86,6 +86,9 @@ class Deliveries:
             otherwise = self._store_delivery(request, location, None) if location is not None and is_open else None
             delivery = FittingDelivery(self._limit_bytes, otherwise=otherwise)
         return delivery if on_artifact is None else TellingDelivery(delivery, on_artifact)
+
+    def _within_limit(self, delivery: Delivery) -> Delivery:
+        return delivery if self._limit_bytes is None else WithinLimit(delivery, self._limit_bytes)
 
     def _store_delivery(
         self, request: JobRequest, location: StoreLocation, on_artifact: ArtifactSink | None

@@ -15,15 +15,15 @@ _REST_BYTES = 4096  # of all else: warnings, timings, ids
 
 
 def inline_bytes(artifacts: Sequence[Artifact]) -> int:
-    """Return how many bytes an answer with these artifacts inside has at most."""
+    """Return how many bytes an answer with these artifacts has at most: base64 of what has no URL yet."""
     return _REST_BYTES + sum(_ENTRY_BYTES + _content_bytes(artifact) for artifact in artifacts)
 
 
 def _content_bytes(artifact: Artifact) -> int:
-    if artifact.text is None:
-        return -(-artifact.size_bytes // 3) * 4
-    # The dialect `pyworker` tells a text twice.
-    return 2 * sum(len(piece) for piece in iter_json(artifact.text))
+    if artifact.text is not None:
+        # The dialect `pyworker` tells a text twice.
+        return 2 * sum(len(piece) for piece in iter_json(artifact.text))
+    return -(-artifact.size_bytes // 3) * 4 if artifact.url is None else len(artifact.url)
 
 
 class FittingDelivery:
@@ -59,6 +59,36 @@ class FittingDelivery:
 
 def _mb(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"
+
+
+class WithinLimit:
+    """Delivers as another does, and refuses an answer that is too large all the same: texts are always inside."""
+
+    def __init__(self, delivery: Delivery, limit_bytes: int) -> None:
+        """Keep answers within `limit_bytes`."""
+        self._delivery = delivery
+        self._limit_bytes = limit_bytes
+
+    @property
+    def keeps_outputs(self) -> bool:
+        """Whether the files must stay in ComfyUI's folders after the job."""
+        return self._delivery.keeps_outputs
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Return the artifacts as they are delivered.
+
+        Raises:
+            AnswerTooLarge: the texts do not fit; looked at first, so that nothing is brought in vain.
+        """
+        texts_bytes = inline_bytes([artifact for artifact in artifacts if artifact.text is not None])
+        if texts_bytes > self._limit_bytes:
+            raise AnswerTooLarge(
+                f"with the texts that its nodes reported the answer would have {_mb(texts_bytes)}, more than the "
+                f"{_mb(self._limit_bytes)} that it may have here",
+                hint="Let the workflow save long texts as files. ANSWER_MAX_BYTES is the limit.",
+                details={"answer_bytes": texts_bytes, "limit_bytes": self._limit_bytes},
+            )
+        return await self._delivery.deliver(artifacts)
 
 
 class InlineFallback:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyworker.delivery.fitting import FittingDelivery, InlineFallback, inline_bytes
+from comfyworker.delivery.fitting import FittingDelivery, InlineFallback, WithinLimit, inline_bytes
 from comfyworker.delivery.json_stream import iter_json
 from comfyworker.dialects import DIALECT_NAMES, dialect_named
 from comfyworker.errors import AnswerTooLarge
@@ -104,6 +104,16 @@ def test_no_answer_is_larger_than_was_reckoned(sizes: list[int], text: str, dial
     result = JobResult(id="j", status=JobStatus.SUCCEEDED, artifacts=(*files, told), prompt_id="p" * 36)
     answer = b"".join(iter_json(dialect_named(dialect).render(result)))
     assert len(answer) <= inline_bytes((*files, told))
+
+
+async def test_texts_are_always_in_the_answer_and_may_be_too_much(tmp_path: Path) -> None:
+    """Also where files go elsewhere; nothing is brought then."""
+    file = artifact(tmp_path, "a.png", 90_000)
+    text = file.model_copy(update={"path": None, "text": "x" * 60_000})
+    delivery = WithinLimit(Elsewhere(), 100_000)
+    assert [each.url for each in await delivery.deliver([file])] == ["https://b/k"]
+    with pytest.raises(AnswerTooLarge, match="texts that its nodes reported"):
+        await delivery.deliver([file, text])
 
 
 async def test_a_file_that_did_not_arrive_falls_back_into_the_answer(tmp_path: Path) -> None:
