@@ -70,8 +70,10 @@ class InputFile(_Record):
 
     name: str
     """The name by which the workflow calls it; a label, never a path on our disk."""
-    data: str = Field(repr=False)
+    data: str = Field(default="", repr=False)
     """Its bytes as base64, bare or as a data URI; or the http(s) URL where they are."""
+    path: Path | None = Field(default=None, repr=False)
+    """Where it lies on our disk, for a file that the host has taken in before; then `data` says nothing."""
 
 
 class Override(_Record):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import io
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -180,7 +181,7 @@ class ComfyUIClient:
                 async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
                     yield chunk
 
-    async def upload(self, name: str, subfolder: str, data: bytes) -> None:
+    async def upload(self, name: str, subfolder: str, data: bytes | Path) -> None:
         """Put a file into ComfyUI's input folder.
 
         An equal file that is there already is left alone, since a node may be reading it; ComfyUI compares them.
@@ -189,13 +190,14 @@ class ComfyUIClient:
             # Another file had that name, and ComfyUI chose a new one: a broken upload of ours, for names are hashes.
             await self._upload(name, subfolder, data, overwrite=True)
 
-    async def _upload(self, name: str, subfolder: str, data: bytes, *, overwrite: bool) -> str:
+    async def _upload(self, name: str, subfolder: str, data: bytes | Path, *, overwrite: bool) -> str:
         form = aiohttp.FormData()
-        form.add_field("image", io.BytesIO(data), filename=name, content_type="application/octet-stream")
         fields = {"type": "input", "subfolder": subfolder, "overwrite": "true" if overwrite else "false"}
         for key, value in fields.items():
             form.add_field(key, value)
-        with self._translated("POST", "/upload/image"):
+        content = io.BytesIO(data) if isinstance(data, bytes) else await asyncio.to_thread(data.open, "rb")
+        with content, self._translated("POST", "/upload/image"):
+            form.add_field("image", content, filename=name, content_type="application/octet-stream")
             async with self._session.post(f"{self.url}/upload/image", data=form, timeout=self._timeout) as answer:
                 self._check(answer, "POST", "/upload/image")
                 body = _parse(await answer.read(), "POST /upload/image")

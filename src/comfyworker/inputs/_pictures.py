@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zlib
+from typing import IO, cast
 
 from PIL import AvifImagePlugin, BmpImagePlugin, Image, TiffImagePlugin, WebPImagePlugin
 
@@ -31,11 +33,11 @@ _TIFF_OFFSETS_AND_SIZES = ((273, 279), (324, 325))
 """Tags of a TIFF's strips and tiles: where each begins and how long it is."""
 
 
-def check_picture(data: bytes, format_name: str, *, path: str, max_pixels: int) -> None:
+def check_picture(data: bytes | mmap.mmap, format_name: str, *, path: str, max_pixels: int) -> None:
     """Refuse a picture that is broken, cut off or too large.
 
     Args:
-        data: The picture's bytes.
+        data: The picture's bytes, in memory or on the disk.
         format_name: Pillow's name of the format that its first bytes promise.
         path: Where it stood in the request, for the error.
         max_pixels: Most pixels it may have, by its header: a small file can hold a picture that fills the memory.
@@ -48,7 +50,7 @@ def check_picture(data: bytes, format_name: str, *, path: str, max_pixels: int) 
     Image.MAX_IMAGE_PIXELS = None
     reason = "is cut off"
     try:
-        with Image.open(io.BytesIO(data), formats=(format_name,)) as picture:
+        with Image.open(_as_file(data), formats=(format_name,)) as picture:
             width, height = picture.size
             is_whole = width * height > max_pixels or _is_whole(picture, data, format_name)
     except _BROKEN as error:
@@ -72,7 +74,14 @@ def check_picture(data: bytes, format_name: str, *, path: str, max_pixels: int) 
         )
 
 
-def _is_whole(picture: Image.Image, data: bytes, format_name: str) -> bool:
+def _as_file(data: bytes | mmap.mmap) -> IO[bytes]:
+    if isinstance(data, bytes):
+        return io.BytesIO(data)
+    data.seek(0)
+    return cast("IO[bytes]", data)  # it reads and seeks as a file does, which is all that Pillow wants
+
+
+def _is_whole(picture: Image.Image, data: bytes | mmap.mmap, format_name: str) -> bool:
     """Tell whether nothing is missing at the end; raises one of `_BROKEN` where Pillow itself finds out.
 
     Decoding everything would be the sure way, and costs 10 to 20 ms a megapixel, which ComfyUI spends anyway.
@@ -93,7 +102,7 @@ def _is_whole(picture: Image.Image, data: bytes, format_name: str) -> bool:
             return True
 
 
-def _start_of_scan(data: bytes) -> int:
+def _start_of_scan(data: bytes | mmap.mmap) -> int:
     """Return where a JPEG's compressed data begins: behind its headers, which may hold a whole thumbnail."""
     position = 2
     while data[position + 1 : position + 2] not in (b"\xda", b""):

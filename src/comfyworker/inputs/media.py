@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import NamedTuple
 
 import orjson
@@ -43,6 +44,10 @@ _PICTURE_EXTENSIONS = frozenset({*_PICTURE_FORMATS.values(), "jpeg", "tif"})
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _MAX_SAFETENSORS_HEADER = 100_000_000
 _TEXT_MARGIN = 64
+_MAX_EXTENSION_CHARS = 12
+
+Content = bytes | mmap.mmap
+"""A file's bytes: in memory, or where they lie on the disk."""
 
 _BY_START = (
     (b"fLaC", Media(ArtifactKind.AUDIO, "flac")),
@@ -67,7 +72,9 @@ _OTHERS = (
 )
 
 
-def identify(data: bytes, *, name: str, path: str, max_pixels: int, quotes_text: bool = True) -> Media:
+def identify(
+    data: Content, *, name: str, path: str, max_pixels: int, quotes_text: bool = True, takes_all: bool = False
+) -> Media:
     """Return what `data` is; a picture is also checked to be whole.
 
     Taken are the pictures, videos, sounds, 3D models, tensors and archives that ComfyUI's loaders read: clients send
@@ -79,6 +86,7 @@ def identify(data: bytes, *, name: str, path: str, max_pixels: int, quotes_text:
         path: Where it stood in the request, for the error.
         max_pixels: Most pixels that a picture may have.
         quotes_text: Show the beginning of a text in the error.
+        takes_all: Take a file of an unknown kind as what its name says.
 
     Raises:
         InvalidRequest: with what is there instead.
@@ -90,7 +98,7 @@ def identify(data: bytes, *, name: str, path: str, max_pixels: int, quotes_text:
 
         check_picture(data, picture_format, path=path, max_pixels=max_pixels)
         return Media(ArtifactKind.IMAGE, _PICTURE_FORMATS[picture_format])
-    media = _other_media(data)
+    media = _other_media(data) or (_by_name(name) if takes_all else None)
     if media is None:
         raise _unknown(data, path, quotes_text=quotes_text)
     extension = name.rpartition(".")[2].lower()
@@ -104,10 +112,16 @@ def identify(data: bytes, *, name: str, path: str, max_pixels: int, quotes_text:
     return media
 
 
-def _picture_format(data: bytes) -> str | None:
+def _by_name(name: str) -> Media:
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
+    is_plain = extension.isascii() and extension.isalnum() and len(extension) <= _MAX_EXTENSION_CHARS
+    return Media(ArtifactKind.FILE, extension if is_plain else "bin")
+
+
+def _picture_format(data: Content) -> str | None:
     """Return Pillow's name of the picture format that the first bytes promise."""
     for signature, format_name in _PICTURE_SIGNATURES:
-        if data.startswith(signature):
+        if data[: len(signature)] == signature:
             return format_name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
@@ -117,14 +131,14 @@ def _picture_format(data: bytes) -> str | None:
     return "BMP" if is_bmp else None
 
 
-def _other_media(data: bytes) -> Media | None:
+def _other_media(data: Content) -> Media | None:
     for start, media in _BY_START:
-        if data.startswith(start):
+        if data[: len(start)] == start:
             return media
     return _container(data) or (Media(ArtifactKind.AUDIO, "mp3") if _is_mp3_frame(data) else _tensors(data))
 
 
-def _container(data: bytes) -> Media | None:
+def _container(data: Content) -> Media | None:
     """Return what is in a container that names its content: RIFF, MP4 and kin, Matroska, Ogg."""
     if data[:4] in (b"RIFF", b"RF64"):
         return _BY_RIFF_TYPE.get(data[8:12])
@@ -138,7 +152,7 @@ def _container(data: bytes) -> Media | None:
     return None
 
 
-def _is_mp3_frame(data: bytes) -> bool:
+def _is_mp3_frame(data: Content) -> bool:
     """Tell whether the bytes begin with the header of an MPEG layer III frame, as an MP3 without tags does."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE6 != 0xE2:  # Sync, and layer III.
         return False
@@ -146,13 +160,13 @@ def _is_mp3_frame(data: bytes) -> bool:
     return bitrate not in (0, 15) and sample_rate != 3
 
 
-def _tensors(data: bytes) -> Media | None:
+def _tensors(data: Content) -> Media | None:
     """Return what a safetensors file is; ComfyUI's latents are such files (`nodes.py` SaveLatent)."""
     header_bytes = int.from_bytes(data[:8], "little")
     if data[8:9] != b"{" or header_bytes > min(len(data) - 8, _MAX_SAFETENSORS_HEADER):
         return None
     try:
-        header = orjson.loads(memoryview(data)[8 : 8 + header_bytes])
+        header = orjson.loads(data[8 : 8 + header_bytes])
     except orjson.JSONDecodeError:
         return None
     if "latent_tensor" in header:
@@ -160,7 +174,7 @@ def _tensors(data: bytes) -> Media | None:
     return Media(ArtifactKind.FILE, "safetensors")
 
 
-def _unknown(data: bytes, path: str, *, quotes_text: bool) -> InvalidRequest:
+def _unknown(data: Content, path: str, *, quotes_text: bool) -> InvalidRequest:
     return refuse(
         f"{path} is {_describe(data, quotes_text=quotes_text)}, which is not a picture or other file that is taken",
         code="unknown_media",
@@ -170,7 +184,7 @@ def _unknown(data: bytes, path: str, *, quotes_text: bool) -> InvalidRequest:
     )
 
 
-def _describe(data: bytes, *, quotes_text: bool) -> str:
+def _describe(data: Content, *, quotes_text: bool) -> str:
     start = data[:_TEXT_MARGIN].lstrip().lower()
     for beginning_bytes, what in _OTHERS:
         if start.startswith(beginning_bytes):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict, Field
 
-from comfyworker.errors import InvalidRequest
+from comfyworker.errors import InvalidRequest, MissingAsset, Problem
 from comfyworker.inputs._problems import combine, refuse
 from comfyworker.inputs.decode import check_name, decode_data
 from comfyworker.inputs.fetched import Fetched
@@ -30,7 +32,8 @@ class DecodedFile(BaseModel):
 
     name: str = Field(repr=False)
     """The name by which the workflow calls it; a URL may stand for it, so it is shown by `shown_name` only."""
-    data: bytes = Field(repr=False)
+    data: bytes | Path = Field(repr=False)
+    """Its bytes, or where they lie on our disk."""
     kind: ArtifactKind
     extension: str
     """By the bytes, not by the name; without a dot."""
@@ -87,14 +90,19 @@ async def prepare_files(
     Raises:
         InvalidRequest: with *everything* that is wrong with the files: names, URLs, encoding, size, content, and two
             files of one name.
+        MissingAsset: files that the host had taken in are gone.
     """
     places = _places(files, url_inputs)
+    on_disk = [place for place in places if place.file.path is not None]
+    if on_disk:
+        await asyncio.to_thread(_refuse_missing, on_disk)
     fetched = await _fetch([place.file.data for place in places if is_url(place.file.data)], settings)
     decoded: dict[str, DecodedFile] = {}
     faults: list[InvalidRequest] = []
     for place in places:
         try:
-            if max(len(place.file.data), len(fetched.data.get(place.file.data, b""))) > _INLINE_CHARS:
+            size = max(len(place.file.data), len(fetched.data.get(place.file.data, b"")))
+            if place.file.path is not None or size > _INLINE_CHARS:
                 prepared = await asyncio.to_thread(_prepare, place, fetched, settings)
             else:
                 prepared = _prepare(place, fetched, settings)
@@ -108,7 +116,7 @@ async def prepare_files(
 
 
 def _places(files: Sequence[InputFile], url_inputs: Sequence[UrlInput]) -> list[_Place]:
-    sent = [_Place(file, f"images[{index}].image", f"images[{index}].name") for index, file in enumerate(files)]
+    sent = [_place(index, file) for index, file in enumerate(files)]
     names = {file.name for file in files}
     for found in url_inputs:
         if found.url not in names:
@@ -116,6 +124,24 @@ def _places(files: Sequence[InputFile], url_inputs: Sequence[UrlInput]) -> list[
             file = InputFile(name=found.url, data=found.url)
             sent.append(_Place(file, path, path, found.node_id, found.input_name, found.takes))
     return sent
+
+
+def _place(index: int, file: InputFile) -> _Place:
+    if file.path is not None:
+        return _Place(file, f"asset '{file.name}'", f"asset '{file.name}'")
+    return _Place(file, f"images[{index}].image", f"images[{index}].name")
+
+
+def _refuse_missing(places: Sequence[_Place]) -> None:
+    problems = [
+        Problem(message=f"{place.path} is there no more", code="missing_asset", path=place.path)
+        for place in places
+        if place.file.path is not None and not place.file.path.is_file()
+    ]
+    if problems:
+        message = "; ".join(problem.message for problem in problems)
+        hint = "It was deleted or has expired before the job began: upload it again."
+        raise MissingAsset(message, hint=hint, problems=problems)
 
 
 async def _fetch(urls: Sequence[str], settings: InputSettings) -> Fetched:
@@ -136,19 +162,28 @@ def _prepare(place: _Place, fetched: Fetched, settings: InputSettings) -> Decode
             check_name(name, path=place.name_path)
     except InvalidRequest as error:
         faults.append(error)
+    data: bytes | Path
     try:
-        data, media = _content(place, fetched, settings)
+        if place.file.path is not None:
+            data, (media, digest) = place.file.path, _look_at(place.file.path, place, settings)
+        else:
+            data, media = _content(place, fetched, settings)
+            digest = blake3(data).hexdigest()
     except InvalidRequest as error:
         raise combine([*faults, error]) from error
     if faults:
         raise combine(faults)
-    return DecodedFile(
-        name=name,
-        data=data,
-        kind=media.kind,
-        extension=media.extension,
-        digest=blake3(data).hexdigest(),
-    )
+    return DecodedFile(name=name, data=data, kind=media.kind, extension=media.extension, digest=digest)
+
+
+def _look_at(path: Path, place: _Place, settings: InputSettings) -> tuple[Media, str]:
+    """Return what a file on our disk is, and its digest; however large it is, it is never in memory as a whole."""
+    if path.stat().st_size == 0:
+        raise refuse(f"{place.path} is empty", code="empty_file", path=place.path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        name = place.file.name
+        media = identify(content, name=name, path=place.path, max_pixels=settings.max_pixels, takes_all=True)
+    return media, blake3().update_mmap(path).hexdigest()
 
 
 def _content(place: _Place, fetched: Fetched, settings: InputSettings) -> tuple[bytes, Media]:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -28,7 +29,7 @@ from comfyworker.inputs.prepare import DecodedFile
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-Upload = Callable[[str, str, bytes], Awaitable[object]]
+Upload = Callable[[str, str, bytes | Path], Awaitable[object]]
 """`upload(name, subfolder, data)`: brings a file into the input folder of a ComfyUI on another machine."""
 
 SUBFOLDER = "comfyworker"
@@ -118,7 +119,7 @@ class InputStore:
         kept = tuple(stored)  # Not `stored`: the bytes are on the disk now and need not stay in memory too.
         return PlacedFiles(names, lambda: self._release(kept))
 
-    async def _bring(self, name: str, data: bytes) -> None:
+    async def _bring(self, name: str, data: bytes | Path) -> None:
         if self._folder is not None:
             await in_thread(lambda: self._put(name, data))
         elif self._upload is not None and name not in self._uploaded:
@@ -134,19 +135,24 @@ class InputStore:
         if self._folder is not None and not self._keep and unused:
             await in_thread(lambda: self._remove(unused))
 
-    def _put(self, name: str, data: bytes) -> None:
+    def _put(self, name: str, data: bytes | Path) -> None:
         """Have the file on disk; runs in a thread."""
         folder = self._own_folder()
         part = folder / f".{name}.{uuid.uuid4().hex}.part"
         try:
+            size_bytes = len(data) if isinstance(data, bytes) else data.stat().st_size
             folder.mkdir(parents=True, exist_ok=True)
             with self._exclusively():
                 self._sweep_once(folder)
-                if self._is_there(name, len(data)):
+                if self._is_there(name, size_bytes):
                     return
-            part.write_bytes(data)
+            if isinstance(data, bytes):
+                part.write_bytes(data)
+            else:
+                # A copy, no link: a node that writes into its input would change the file for everybody.
+                shutil.copyfile(data, part)
             with self._exclusively():
-                if not self._is_there(name, len(data)):
+                if not self._is_there(name, size_bytes):
                     part.replace(folder / name)
                     self._written[name] = _stamp(folder / name)
         except OSError as error:

@@ -76,7 +76,7 @@ def test_a_whole_request_is_read() -> None:
     assert job.model_dump(exclude={"comfy_org_api_key"}, exclude_defaults=True) == {
         "id": "job-1",
         "workflow": WORKFLOW,
-        "files": (InputFile(name="input.png", data="data:image/png;base64,AAAA").model_dump(),),
+        "files": (InputFile(name="input.png", data="data:image/png;base64,AAAA").model_dump(exclude_defaults=True),),
         "timeout_s": 90.0,
     }
     assert job.comfy_org_api_key is not None

@@ -242,3 +242,15 @@ async def test_what_a_killed_worker_left_is_swept(tmp_path: Path) -> None:
     os.utime(old, (0, 0))
     await InputStore(tmp_path).place([decoded("new.png", b"content")])
     assert (old.exists(), young.exists()) == (False, True)
+
+
+async def test_a_file_from_the_disk_is_copied(tmp_path: Path) -> None:
+    """A node that writes into its input changes nothing for others, and the file stays when the job is done with it."""
+    lying = tmp_path / "blob"
+    lying.write_bytes(b"red")
+    folder = tmp_path / "input"
+    file = RED.model_copy(update={"data": lying})
+    async with await InputStore(folder).place([file]) as placed:
+        copy = folder / placed.names["input.png"]
+        assert (copy.read_bytes(), copy.stat().st_ino == lying.stat().st_ino) == (b"red", False)
+    assert (on_disk(folder), lying.read_bytes()) == ({}, b"red")
