@@ -26,7 +26,9 @@ def configure_logs(settings: LogSettings, *, stream: TextIO | None = None) -> No
     ]
     if is_console:
         colours = out.isatty()
-        processors.append(structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24))
+        # The usual traceback of a terminal shows local variables, and with them secrets and presigned URLs.
+        plain = structlog.dev.plain_traceback
+        processors.append(structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, exception_formatter=plain))
     else:
         processors.append(structlog.processors.format_exc_info)
         processors.append(structlog.processors.JSONRenderer())

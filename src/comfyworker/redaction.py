@@ -17,10 +17,14 @@ def redact(text: str) -> str:
 
     A file's own name stays: it is what tells the reader which model or node was meant.
     """
-    text = hide_credentials(text)
-    text = _QUERY.sub(r"\1?…", text)
+    text = hide_queries(hide_credentials(text))
     text = _SECRET.sub(r"\1…", text)
     return _PATH.sub("…/", text)
+
+
+def hide_queries(text: str) -> str:
+    """Return `text` with the query strings of URLs cut out: they may hold tokens and signatures."""
+    return _QUERY.sub(r"\1?…", text)
 
 
 def hide_credentials(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comfyworker.redaction import hide_credentials, redact
+from comfyworker.redaction import hide_credentials, hide_queries, redact
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,12 @@ from comfyworker.redaction import hide_credentials, redact
 def test_redact(text: str, expected: str) -> None:
     """Directories, query strings, passwords and secrets go; file names and plain text stay."""
     assert redact(text) == expected
+
+
+def test_hide_queries() -> None:
+    """Of every URL in a text; the rest stays."""
+    text = "a https://h/x?token=1 and http://h/y?z, and https://h/q"
+    assert hide_queries(text) == "a https://h/x?… and http://h/y?… and https://h/q"
 
 
 def test_hide_credentials() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from comfyworker.cli.running import prepare
-from comfyworker.redaction import hide_credentials
+from comfyworker.redaction import hide_credentials, hide_queries
 from comfyworker.settings import SettingEntry, Settings, list_settings
 
 
@@ -43,6 +43,5 @@ def _value(settings: Settings, entry: SettingEntry) -> tuple[str, bool]:
     value, is_set = getattr(group, entry.field), entry.field in group.model_fields_set
     if isinstance(value, SecretStr):
         return "********", is_set
-    if isinstance(value, tuple):
-        return hide_credentials(", ".join(value)), is_set
-    return "" if value is None else str(value), is_set
+    shown = ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return hide_queries(hide_credentials(shown)), is_set
