@@ -9,6 +9,7 @@ from comfyworker.cli.comfyui import app as comfyui_app
 from comfyworker.cli.doctor import doctor
 from comfyworker.cli.handle import handle
 from comfyworker.cli.run import run
+from comfyworker.cli.serve import serve
 from comfyworker.cli.settings import show_settings
 from comfyworker.cli.storage import app as storage_app
 from comfyworker.cli.webhooks import app as webhooks_app
@@ -47,6 +48,7 @@ def _root(
 
 app.command(name="run")(run)
 app.command(name="handle")(handle)
+app.command(name="serve")(serve)
 app.command(name="doctor")(doctor)
 app.command(name="settings")(show_settings)
 app.add_typer(workflow_app, name="workflow")

@@ -1,0 +1,63 @@
+"""Artifacts under signed URLs: who has the URL may read the file, and nothing else."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from comfyworker.errors import NotFound
+from comfyworker.hosts.http.context import context_of
+from comfyworker.service import AssetRecord
+
+# A file may be HTML or SVG: opened in a browser, it must not act as a page of this server.
+_HEADERS = {
+    "Cache-Control": "private, max-age=3600, immutable",
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def router() -> APIRouter:
+    """Return the route under which artifacts are read."""
+    routes = APIRouter(tags=["Artifacts"])
+    routes.add_api_route(
+        "/artifacts/{token}/{name}",
+        read_artifact,
+        methods=["GET", "HEAD"],
+        summary="Read an artifact by its signed URL",
+        operation_id="read_artifact",
+        response_class=FileResponse,
+        responses={403: {"description": "Not one of this server's URLs, or expired"}, 404: {"description": "Gone"}},
+    )
+    return routes
+
+
+async def read_artifact(request: Request, token: str, name: str) -> Response:
+    """Needs no API key: the URL carries its permission. Ranges are understood."""
+    del name  # for people and for what they save it as; the token alone says which file
+    context = context_of(request)
+    asset_id = context.signer.open(token, now=time.time())
+    return file_answer(await context.service.assets.find(asset_id))
+
+
+def file_answer(asset: AssetRecord) -> Response:
+    """Return an answer that sends the asset's file.
+
+    Raises:
+        NotFound: it is gone.
+    """
+    try:
+        found = asset.path.stat()
+    except OSError as error:
+        raise NotFound("the file is not there any more", hint="Run the job again.") from error
+    return FileResponse(
+        asset.path,
+        headers=_HEADERS,
+        media_type=asset.content_type,
+        filename=asset.name,
+        content_disposition_type="inline",
+        stat_result=found,
+    )

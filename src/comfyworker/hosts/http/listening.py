@@ -1,0 +1,61 @@
+"""Where the server listens, and who reaches it there."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+from comfyworker.errors import InvalidSettings, Problem
+from comfyworker.hosts.http.browsers import is_loopback
+from comfyworker.settings import HttpSettings
+
+_BACKLOG = 2048
+_ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where this machine finds one that has all
+
+
+@contextlib.contextmanager
+def bind(settings: HttpSettings) -> Iterator[socket.socket]:
+    """Take the address and port that the settings name, before anything else is started.
+
+    Raises:
+        InvalidSettings: they are not free, there are none such, or others would reach them without a key.
+    """
+    check_exposure(settings)
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        bound = socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        message = f"the server cannot listen on {settings.host}, port {settings.port}: {reason}"
+        raise InvalidSettings(
+            message,
+            hint="Name others with --host and --port (SERVE_HOST, SERVE_PORT); port 0 takes a free one.",
+            problems=[Problem(message=message, code="cannot_listen", path="SERVE_PORT")],
+        ) from error
+    with contextlib.closing(bound):
+        yield bound
+
+
+def check_exposure(settings: HttpSettings) -> None:
+    """See that nobody serves the whole network by accident.
+
+    Raises:
+        InvalidSettings: other machines would reach the server, there are no keys, and nobody said that this is meant.
+    """
+    if settings.api_keys or settings.allow_anybody or is_loopback(settings.host):
+        return
+    message = f"{settings.host} is reached by other machines, and there are no API_KEYS: anybody could run workflows"
+    raise InvalidSettings(
+        message,
+        hint="Set API_KEYS, or listen on 127.0.0.1; SERVE_WITHOUT_KEYS=true if something in front checks who asks.",
+        problems=[Problem(message=message, code="no_api_keys", path="API_KEYS")],
+    )
+
+
+def url_of(bound: socket.socket) -> str:
+    """Return the URL under which this machine reaches the socket."""
+    host, port = bound.getsockname()[:2]
+    host = _ALL_ADDRESSES.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

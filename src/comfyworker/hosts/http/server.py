@@ -1,0 +1,117 @@
+"""The web server around the app, and what its routes work with. Loads the web framework."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from comfyworker.hosts.http.app import create_app
+from comfyworker.hosts.http.auth import ApiKeys
+from comfyworker.hosts.http.context import HostContext
+from comfyworker.hosts.http.metrics import Metrics
+from comfyworker.hosts.http.signing import load_signer
+from comfyworker.hosts.worker import Worker
+from comfyworker.modifiers import load_modifiers
+from comfyworker.service import JobService
+from comfyworker.settings import Settings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_KEEP_ALIVE_S = 30
+_CLOSE_WITHIN_S = 5
+
+
+@contextlib.asynccontextmanager
+async def open_app(worker: Worker, settings: Settings) -> AsyncIterator[FastAPI]:
+    """Take up the jobs that an earlier server left, and make the app; its `state.context` is the HostContext.
+
+    Args:
+        worker: Runs the jobs; its deliveries must have been made with `serve=kept_delivery`.
+        settings: The server's settings.
+
+    Raises:
+        InvalidSettings: another server has this STATE_DIR, or it cannot be used.
+    """
+    metrics, modifiers = Metrics(), load_modifiers(settings.modifiers)
+    # One more than ComfyUI's own queues hold: its inputs are made ready while the others run.
+    places = len(worker.pipeline.pool.instances) * (settings.comfyui.queue_depth + 1)
+    async with JobService(
+        worker.run,
+        settings.queue,
+        folder=settings.state.path,
+        places=places,
+        copies=settings.delivery.keep_outputs,
+        on_end=metrics.job_ended,
+    ) as service:
+        context = HostContext(
+            settings=settings,
+            service=service,
+            worker=worker,
+            keys=ApiKeys(settings.http.api_keys),
+            signer=await asyncio.to_thread(load_signer, settings.state.path),
+            worker_id=f"comfyworker-{uuid.uuid4().hex[:8]}",
+        )
+        yield create_app(context, metrics, modifiers)
+
+
+@contextlib.asynccontextmanager
+async def serving(app: FastAPI, bound: socket.socket) -> AsyncIterator[None]:
+    """Answer requests on `bound` for as long as the context is open; what is being answered at its end gets 5 s."""
+    server = _Server(_config(app))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve(sockets=[bound]), name="http server")
+        await server.is_up.wait()
+        try:
+            yield
+        finally:
+            server.stop()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us, and tells when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no new connections and end."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+
+def _config(app: FastAPI) -> uvicorn.Config:
+    for name in ("uvicorn.error", "uvicorn.asgi"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [_IntoOurLog()], False
+        logger.setLevel(logging.WARNING)
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_CLOSE_WITHIN_S,
+        ws="none",
+    )
+
+
+class _IntoOurLog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        log.warning("http.server_said", message=record.getMessage(), exc_info=record.exc_info)
