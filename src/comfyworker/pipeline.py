@@ -25,7 +25,7 @@ from comfyworker.delivery.bringing import Bringer, delivery_failed
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.delivery.protocol import Delivery
 from comfyworker.delivery.undelivered import Undelivered
-from comfyworker.errors import InternalError, JobTimeout, WorkerError
+from comfyworker.errors import ComfyUIUnavailable, InternalError, JobTimeout, WorkerError
 from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
@@ -137,6 +137,21 @@ class Pipeline:
                 )
             job.log_end(result)
             return result
+
+    async def check(self, request: JobRequest) -> None:
+        """Refuse a job that would be refused when its turn comes, as far as can be told without running it.
+
+        While no ComfyUI answers, nothing can be told, and nothing is refused.
+
+        Raises:
+            InvalidRequest: something is wrong with the modifier's parameters or with how the files are wanted.
+            InvalidWorkflow: with everything that is wrong with the workflow.
+        """
+        self._bringer.check(request.output)
+        ready = next((instance for instance in self.pool.instances if instance.is_ready), None)
+        if ready is not None:
+            with contextlib.suppress(ComfyUIUnavailable):
+                await self._check(RunningJob(request, None), ready)
 
     async def _run_within_deadline(
         self, job: RunningJob, delivery: Delivery | None, on_artifact: ArtifactSink | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Final
 
+from comfyworker.dialects.comfy_api_v2 import ComfyApiV2Dialect
 from comfyworker.dialects.flux import FluxDialect
 from comfyworker.dialects.names import DIALECT_NAMES
 from comfyworker.dialects.protocol import Dialect
@@ -14,7 +15,13 @@ from comfyworker.dialects.urls import UrlsDialect
 from comfyworker.dialects.worker_comfyui import WorkerComfyUIDialect
 from comfyworker.errors import InvalidRequest, Problem
 
-_DIALECTS: Final[tuple[Dialect, ...]] = (WorkerComfyUIDialect(), UrlsDialect(), FluxDialect(), PyWorkerDialect())
+_DIALECTS: Final[tuple[Dialect, ...]] = (
+    WorkerComfyUIDialect(),
+    UrlsDialect(),
+    FluxDialect(),
+    PyWorkerDialect(),
+    ComfyApiV2Dialect(),
+)
 _CUT = 40
 
 

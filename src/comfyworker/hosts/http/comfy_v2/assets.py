@@ -1,0 +1,70 @@
+"""Comfy API v2's assets: files that clients upload, and what their jobs made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyworker.errors import InvalidRequest, Problem
+from comfyworker.hosts.http.artifacts import file_answer
+from comfyworker.hosts.http.comfy_v2.answers import TextId, asset_document, find_text, text_document
+from comfyworker.hosts.http.comfy_v2.multipart import open_upload
+from comfyworker.hosts.http.context import context_of
+from comfyworker.hosts.http.limits import read_json
+from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.service import AssetRecord
+
+_CREATED, _OK = 201, 200
+_UNNAMED = "asset"
+
+
+async def upload(request: Request, owner: str) -> Response:
+    """Take a file as it comes in."""
+    context = context_of(request)
+    sent = await open_upload(request, max_bytes=context.settings.queue.asset_max_bytes)
+    async with aclosing(sent.chunks):
+        asset = await context.service.assets.upload(
+            sent.chunks,
+            owner=owner,
+            name=sent.file_path,
+            content_type=sent.content_type,
+            expected_hash=sent.expected_hash,
+        )
+    return _made(request, asset)
+
+
+async def from_hash(request: Request, owner: str) -> Response:
+    """Make an asset of bytes that are here."""
+    body = await read_json(request)
+    digest = body.get("hash") if isinstance(body, Mapping) else None
+    name = body.get("file_path") if isinstance(body, Mapping) else None
+    for key, value in (("hash", digest), ("file_path", name or "")):
+        if not isinstance(value, str):
+            message = f"{key} must be text"
+            raise InvalidRequest(message, problems=[Problem(message=message, code="wrong_type", path=key)])
+    asset = await context_of(request).service.assets.from_hash(str(digest), owner=owner, name=str(name or _UNNAMED))
+    return _made(request, asset)
+
+
+async def show(request: Request, owner: str, asset_id: str) -> Response:
+    """Tell of an asset."""
+    text_id = TextId.read(asset_id)
+    if text_id is not None:
+        return json_answer(text_document(request, *await find_text(request, owner, text_id), text_id))
+    return json_answer(asset_document(request, await context_of(request).service.assets.get(asset_id, owner=owner)))
+
+
+async def content(request: Request, owner: str, asset_id: str) -> Response:
+    """Send an asset's bytes."""
+    text_id = TextId.read(asset_id)
+    if text_id is None:
+        return file_answer(await context_of(request).service.assets.get(asset_id, owner=owner))
+    _, artifact = await find_text(request, owner, text_id)
+    return Response(artifact.text, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _made(request: Request, asset: AssetRecord) -> Response:
+    return json_answer(asset_document(request, asset, tells_new=True), _CREATED if asset.created_new else _OK)

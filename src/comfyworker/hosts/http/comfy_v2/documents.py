@@ -1,0 +1,168 @@
+"""What Comfy API v2's requests and answers look like, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from comfyworker.hosts.http.documents import JobInput
+from comfyworker.jobs import ArtifactKind, JobStatus
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class ExtraData(_Document):
+    """What goes to ComfyUI beside the workflow."""
+
+    api_key_comfy_org: str | None = Field(None, description="For ComfyUI's API nodes.")
+
+
+class JobSubmission(JobInput):
+    """One job: a workflow, and beside it whatever else the worker understands."""
+
+    extra_data: ExtraData | None = None
+    metadata: dict[str, str] | None = Field(None, description="Labels: up to 16 texts, by which jobs are listed.")
+
+
+class JobLinks(BaseModel):
+    """Where to go on; each is relative to the host."""
+
+    self: str
+    events: str
+    cancel: str
+
+
+class JobProgress(BaseModel):
+    """How far a job is."""
+
+    value: float = Field(ge=0, le=1, description="Over the whole job, weighted by nodes and sampler steps.")
+    nodes_done: int
+    nodes_total: int
+    current_node: str | None = None
+    current_node_class: str | None = None
+    step: int | None = None
+    steps: int | None = None
+    message: str | None = None
+
+
+class JobOutput(BaseModel):
+    """One output of a job; it is an asset."""
+
+    node_id: str
+    name: str
+    type: ArtifactKind
+    content_type: str
+    size_bytes: int
+    id: str
+    hash: str | None
+    url: str
+    url_expires_at: AwareDatetime | None
+    job_id: str
+
+
+class JobFailure(_Document):
+    """Why a job is no success."""
+
+    code: str
+    message: str
+    node_id: str | None = None
+    class_type: str | None = None
+    traceback: None = None
+    retryable: bool
+    hint: str | None = None
+    problems: list[dict[str, JsonValue]] | None = None
+
+
+class JobSummary(BaseModel):
+    """A job as lists have it."""
+
+    id: str
+    status: JobStatus
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    completed_at: AwareDatetime | None
+    expires_at: AwareDatetime = Field(description="When its result goes; while it runs, the earliest that it can.")
+    metadata: dict[str, str]
+    urls: JobLinks
+
+
+class ListedJob(JobSummary):
+    """One entry of a list."""
+
+    create_time: AwareDatetime
+    update_time: AwareDatetime
+
+
+class JobDocument(JobSummary):
+    """One job as it stands."""
+
+    queue_position: int | None
+    progress: JobProgress | None
+    outputs: list[JobOutput] = Field(description="Those that are ready so far.")
+    error: JobFailure | None
+    metrics: dict[str, int | None] = Field(examples=[{"queue_ms": 12, "execution_ms": 4200}])
+    used: dict[str, JsonValue] | None = Field(None, description="What was drawn or chosen, as a seed.")
+    warnings: list[str] | None = None
+
+
+class JobList(BaseModel):
+    """Some jobs, newest first."""
+
+    jobs: list[ListedJob]
+    next_cursor: str | None = Field(None, description="Not there on the last page.")
+
+
+class JobWorkflow(BaseModel):
+    """The workflow of a job, as it was submitted."""
+
+    workflow: dict[str, JsonValue]
+    format: Literal["api", "save"]
+
+
+class AssetDocument(BaseModel):
+    """A file: uploaded, or a job's output."""
+
+    id: str
+    hash: str | None = Field(examples=["blake3:9f8a…"])
+    size_bytes: int
+    content_type: str
+    file_path: str
+    created_at: AwareDatetime
+    url: str
+    url_expires_at: AwareDatetime | None
+    expires_at: AwareDatetime | None
+    job_id: str | None
+    created_new: bool | None = Field(None, description="Whether the bytes were new; only told when it is made.")
+
+
+class FromHash(_Document):
+    """Bytes that are here already."""
+
+    hash: str = Field(examples=["blake3:9f8a…"])
+    file_path: str | None = None
+
+
+class AssetUpload(BaseModel):
+    """A file and what it is; the fields stand before the file."""
+
+    file_path: str | None = None
+    content_type: str | None = None
+    expected_hash: str | None = None
+    file: bytes = Field(json_schema_extra={"format": "binary"})
+
+
+class Refusal(BaseModel):
+    """Why a request was refused."""
+
+    code: str
+    message: str
+    details: dict[str, Any] | None = None  # Any: each code has its own
+
+
+class ErrorEnvelope(BaseModel):
+    """A request that was refused."""
+
+    error: Refusal
