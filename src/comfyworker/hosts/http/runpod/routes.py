@@ -1,0 +1,192 @@
+"""RunPod's routes, at the root and below `/v2/{endpoint}`, where RunPod's client library looks for them.
+
+Wire source: RunPod's documentation, "Operation reference"; its SDK, `endpoint/runner.py`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import JsonValue
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyworker.dialects import choose_dialect, wanted_id
+from comfyworker.errors import NotFound, WorkerError
+from comfyworker.hosts.http.context import context_of, owner_of
+from comfyworker.hosts.http.documents import request_body
+from comfyworker.hosts.http.health import runpod_health
+from comfyworker.hosts.http.limits import read_json
+from comfyworker.hosts.http.protocol import HttpApi
+from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.runpod.answers import (
+    cancel_answer,
+    render_error,
+    short_answer,
+    status_answer,
+    stream_answer,
+)
+from comfyworker.hosts.http.runpod.documents import ErrorAnswer, PurgeAnswer, RunRequest, StatusAnswer, StreamAnswer
+from comfyworker.hosts.http.runpod.refused import RefusedJobs
+from comfyworker.hosts.http.runpod.streaming import StreamMarks
+from comfyworker.hosts.http.runpod.submission import API_NAME, make_submission, read_platform
+from comfyworker.hosts.http.vast import answers as vast
+from comfyworker.jobs import JobStatus
+from comfyworker.service import JobRecord
+
+Owner = Annotated[str, Depends(owner_of)]
+Wait = Annotated[int | None, Query(ge=0, description="Milliseconds to wait for the job's end, at most 300000.")]
+
+_LONGEST_WAIT_S = 300.0
+_CANCELED_WITHIN_S = 2.0  # RunPod's client gives up after 3 s.
+_TAG = "RunPod"
+_Routes = tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...]  # Any: what FastAPI takes beside
+
+
+class RunPodRoutes:
+    """The handlers; what they remember beside the service is lost with the process, and may be."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._marks = StreamMarks()
+        self._refused = RefusedJobs()
+
+    async def run(self, request: Request, owner: Owner) -> Response:
+        """Take a job and answer at once; `/status/{id}` tells what comes of it.
+
+        A job whose `input` is wrong has failed already.
+        """
+        record = await self._submit(request, owner)
+        if record.status is JobStatus.FAILED:
+            return json_answer(await status_answer(request, record))
+        return json_answer(short_answer(record))
+
+    async def run_and_wait(self, request: Request, owner: Owner, wait: Wait = None) -> Response:
+        """Take a job and answer when it has ended, or has taken too long: then ask for its status."""
+        record = await self._submit(request, owner)
+        if not record.is_terminal:
+            context = context_of(request)
+            wait_s = context.settings.http.runsync_wait_s if wait is None else min(wait / 1000, _LONGEST_WAIT_S)
+            record = await context.service.wait(owner, record.id, timeout_s=wait_s)
+        return json_answer(await status_answer(request, record))
+
+    async def status(self, request: Request, owner: Owner, job_id: str) -> Response:
+        """Tell how a job stands, and what came of it."""
+        return json_answer(await status_answer(request, await self._find(request, owner, job_id)))
+
+    async def stream(self, request: Request, owner: Owner, job_id: str) -> Response:
+        """Hand out the files that were finished since the last call; each is handed out once."""
+        record = await self._find(request, owner, job_id)
+        return json_answer(await stream_answer(request, record, self._marks.take(record)))
+
+    async def cancel(self, request: Request, owner: Owner, job_id: str) -> Response:
+        """Stop a job that waits or runs; one that has ended stays as it is."""
+        return json_answer(cancel_answer(await self._cancel(request, owner, job_id)))
+
+    async def cancel_any(self, request: Request, owner: Owner, job_id: str) -> Response:
+        """Stop a job that waits or runs; one that has ended stays as it is.
+
+        RunPod's clients and Vast's have this path in common: who sent the job is answered in the words of its route.
+        """
+        record = await self._cancel(request, owner, job_id)
+        return json_answer(vast.cancel_answer(record) if record.api == vast.API_NAME else cancel_answer(record))
+
+    async def retry(self, request: Request, owner: Owner, job_id: str) -> Response:
+        """Run a job that has failed once more, under the same id."""
+        try:
+            record = await context_of(request).service.retry(owner, job_id)
+        except NotFound:
+            self._refused.check_retry(owner, job_id)
+            raise
+        return json_answer(short_answer(record))
+
+    async def purge_queue(self, request: Request, owner: Owner) -> Response:
+        """Cancel all jobs that wait; those that run go on."""
+        removed: JsonValue = await context_of(request).service.purge(owner)
+        return json_answer({"removed": removed, "status": "completed"})
+
+    async def _submit(self, request: Request, owner: str) -> JobRecord:
+        body = await read_json(request)
+        platform, context = read_platform(body), context_of(request)
+        dialect = choose_dialect(body, default=context.settings.job.response_format)
+        try:
+            submission = make_submission(body, platform, dialect, owner=owner, new_id=_new_id)
+        except WorkerError as error:
+            return self._refused.add(wanted_id(body) or _new_id(), error, owner=owner, dialect=dialect.name)
+        record = await context.service.submit(submission)
+        self._refused.forget(owner, record.id)
+        return record
+
+    async def _find(self, request: Request, owner: str, job_id: str) -> JobRecord:
+        try:
+            return await context_of(request).service.get(owner, job_id)
+        except NotFound:
+            refused = self._refused.find(owner, job_id)
+            if refused is None:
+                raise
+            return refused
+
+    async def _cancel(self, request: Request, owner: str, job_id: str) -> JobRecord:
+        service = context_of(request).service
+        record = await self._find(request, owner, job_id)
+        if record.is_terminal:
+            return record
+        record = await service.cancel(owner, job_id)
+        if record.is_terminal:
+            return record
+        return await service.wait(owner, job_id, timeout_s=_CANCELED_WITHIN_S)
+
+
+async def endpoint_health(request: Request, owner: Owner) -> Response:
+    """Tell how many jobs there are, and how many ComfyUIs could take one."""
+    del owner  # who has no key learns nothing
+    return json_answer(await runpod_health(request))
+
+
+def router() -> APIRouter:
+    """Return the routes."""
+    made, handlers = APIRouter(), RunPodRoutes()
+    below = APIRouter(prefix="/v2/{endpoint}")
+    for name, path, methods, beside in _ROUTES:
+        handler = getattr(handlers, name)
+        below.add_api_route(path, handler, methods=[*methods], include_in_schema=False)
+        if name == "cancel":
+            handler = handlers.cancel_any
+        for method in methods:
+            operation = f"{API_NAME}_{name}" + ("_by_post" if method == "POST" and len(methods) > 1 else "")
+            made.add_api_route(path, handler, methods=[method], operation_id=operation, tags=[_TAG], **beside)
+    below.add_api_route("/health", endpoint_health, methods=["GET"], include_in_schema=False)
+    made.include_router(below)
+    return made
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _answers(model: type, *statuses: int) -> dict[str, Any]:  # Any: what FastAPI takes
+    """Return what a route answers, and which refusals its clients should expect."""
+    refusals: dict[int, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in (*statuses, 401)}
+    return {"response_model": None, "responses": {200: {"model": model}, **refusals}}
+
+
+_SUBMISSION: Final = {**_answers(StatusAnswer, 400, 413, 422, 429, 507), "openapi_extra": request_body(RunRequest)}
+_ROUTES: Final[_Routes] = (
+    ("run", "/run", ("POST",), {**_SUBMISSION, "summary": "Submit a job"}),
+    ("run_and_wait", "/runsync", ("POST",), {**_SUBMISSION, "summary": "Submit a job and wait for it"}),
+    ("status", "/status/{job_id}", ("GET", "POST"), {**_answers(StatusAnswer, 404), "summary": "A job's status"}),
+    ("stream", "/stream/{job_id}", ("GET", "POST"), {**_answers(StreamAnswer, 404), "summary": "A job's new files"}),
+    ("cancel", "/cancel/{job_id}", ("POST",), {**_answers(StatusAnswer, 404), "summary": "Cancel a job"}),
+    (
+        "retry",
+        "/retry/{job_id}",
+        ("POST",),
+        {**_answers(StatusAnswer, 400, 404, 429), "summary": "Run a failed job again"},
+    ),
+    ("purge_queue", "/purge-queue", ("POST",), {**_answers(PurgeAnswer), "summary": "Empty the queue"}),
+)
+
+API: Final = HttpApi(name=API_NAME, prefixes=("/",), router=router, render_error=render_error)
+"""RunPod's clients; who asks for what is nobody's is taken for one of them."""

@@ -1,0 +1,199 @@
+"""Vast's routes, as its ComfyUI PyWorker has them.
+
+Wire source: the README of ai-dock/comfyui-api-wrapper, "API endpoints".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from comfyworker.dialects import wanted_id
+from comfyworker.errors import InvalidRequest, WorkerError
+from comfyworker.hosts.http.context import context_of, owner_of
+from comfyworker.hosts.http.documents import schema_of
+from comfyworker.hosts.http.limits import read_json
+from comfyworker.hosts.http.protocol import HttpApi
+from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.sse import last_event_id, sse_answer
+from comfyworker.hosts.http.vast.answers import (
+    API_NAME,
+    not_finished,
+    pending,
+    refusal,
+    render_error,
+    result_answer,
+)
+from comfyworker.hosts.http.vast.documents import GenerateRequest, QueueInfo, ResultAnswer, WrappedRequest
+from comfyworker.hosts.http.vast.streaming import life_of
+from comfyworker.hosts.http.vast.submission import make_submission
+from comfyworker.jobs import JobStatus
+from comfyworker.service import JobRecord
+
+Owner = Annotated[str, Depends(owner_of)]
+
+_ACCEPTED = 202
+_LONGEST_WAIT_S = 7 * 86400.0  # the job's own deadline ends it before
+_TAG = "Vast"
+_Answers = dict[int | str, dict[str, Any]]  # Any: FastAPI's
+
+
+async def generate(request: Request, owner: Owner) -> Response:
+    """Take a job and answer at once; `/result/{id}` tells what comes of it."""
+    taken = await _take(request, owner)
+    return taken if isinstance(taken, Response) else json_answer(pending(taken), _ACCEPTED)
+
+
+async def generate_sync(request: Request, owner: Owner) -> Response:
+    """Take a job and answer when it has ended; who hangs up before cancels it."""
+    taken = await _take(request, owner)
+    if isinstance(taken, Response):
+        return taken
+    record = taken if taken.is_terminal else await _wait_while_there(request, taken)
+    # Not ended: the server is going down, and will run the job at its next start.
+    return await result_answer(request, record) if record.is_terminal else not_finished(record)
+
+
+async def generate_stream(request: Request, owner: Owner) -> Response:
+    """Take a job and tell what happens to it as server-sent events; the last one is `final_result`.
+
+    Who lost the connection sends the same request with its `request_id` again, and `Last-Event-ID`.
+    """
+    taken = await _take(request, owner)
+    if isinstance(taken, Response):
+        return taken
+    return sse_answer(life_of(request, taken, after=last_event_id(request)))
+
+
+async def result(request: Request, owner: Owner, job_id: str) -> Response:
+    """Tell how a job stands, and what came of it; the HTTP code tells the same."""
+    return await result_answer(request, await context_of(request).service.get(owner, job_id))
+
+
+async def queue_info(request: Request, owner: Owner) -> Response:
+    """Tell how much there is to do."""
+    del owner  # who has no key learns nothing
+    counts = await context_of(request).service.counts()
+    return json_answer(
+        {
+            "preprocess_queue_size": counts.queued,
+            "generation_queue_size": counts.running,
+            "postprocess_queue_size": 0,
+            "max_queue_size": counts.max_queued,
+        }
+    )
+
+
+def router() -> APIRouter:
+    """Return the routes; `/cancel/{id}` is among RunPod's, who have it too."""
+    made = APIRouter(tags=[_TAG])
+    refusals: _Answers = {status: {"model": ResultAnswer} for status in (401, 413, 422, 500, 503)}
+    ended: _Answers = {status: {"model": ResultAnswer} for status in (200, 499, 502)}
+    submission: dict[str, Any] = {"methods": ["POST"], "response_model": None, "openapi_extra": _BODY}  # Any: FastAPI's
+    made.add_api_route(
+        "/generate",
+        generate,
+        operation_id="vast_generate",
+        summary="Submit a job",
+        responses={_ACCEPTED: {"model": ResultAnswer}, **refusals},
+        status_code=_ACCEPTED,
+        **submission,
+    )
+    made.add_api_route(
+        "/generate/sync",
+        generate_sync,
+        operation_id="vast_generate_sync",
+        summary="Submit a job and wait for it",
+        responses={**ended, **refusals},
+        **submission,
+    )
+    made.add_api_route(
+        "/generate/stream",
+        generate_stream,
+        operation_id="vast_generate_stream",
+        summary="Submit a job and watch it",
+        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **refusals},
+        **submission,
+    )
+    made.add_api_route(
+        "/result/{job_id}",
+        result,
+        operation_id="vast_result",
+        summary="A job's result",
+        responses={**ended, **refusals, 404: {"model": ResultAnswer}},
+        response_model=None,
+    )
+    made.add_api_route(
+        "/queue-info",
+        queue_info,
+        operation_id="vast_queue_info",
+        summary="How much there is to do",
+        responses={200: {"model": QueueInfo}, 401: {"model": ResultAnswer}},
+        response_model=None,
+    )
+    return made
+
+
+async def _take(request: Request, owner: str) -> JobRecord | Response:
+    """Return the job that a request asks for, or why it is refused."""
+    body = await read_json(request)
+    job_id = wanted_id(body) or ""
+    try:
+        submission = make_submission(request, body, owner=owner)
+        job_id = submission.request.id
+        record = await context_of(request).service.submit(submission)
+    except WorkerError as error:
+        return refusal(job_id, error)
+    return await _again_if_worth_it(request, record)
+
+
+async def _again_if_worth_it(request: Request, record: JobRecord) -> JobRecord:
+    """Run a job once more that a client sends again because it came to nothing and may do better now."""
+    error = record.result.error if record.result else None
+    came_to_nothing = record.status is JobStatus.CANCELED or (error is not None and error.retryable)
+    if not record.is_repeat or not came_to_nothing:
+        return record
+    try:
+        return await context_of(request).service.retry(record.owner, record.id)
+    except InvalidRequest:  # its keys are not kept
+        return record
+
+
+async def _wait_while_there(request: Request, record: JobRecord) -> JobRecord:
+    """Return the job when it is over; cancel it if its client goes before, unless another one had sent it."""
+    service = context_of(request).service
+    async with asyncio.TaskGroup() as group:
+        over = group.create_task(
+            service.wait(record.owner, record.id, timeout_s=_LONGEST_WAIT_S), name=f"end of {record.id}"
+        )
+        gone = group.create_task(_wait_gone(request), name=f"whether the client of {record.id} is there")
+        await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not over.done() and not record.is_repeat:
+            await service.cancel(record.owner, record.id)
+        elif not over.done():
+            over.cancel()
+            return record
+    return over.result()
+
+
+async def _wait_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+_BODY: Final[dict[str, Any]] = {  # Any: JSON Schema
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"anyOf": [schema_of(GenerateRequest), schema_of(WrappedRequest)]}}},
+    }
+}
+
+API: Final = HttpApi(
+    name=API_NAME, prefixes=("/generate", "/result", "/queue-info"), router=router, render_error=render_error
+)
+"""Clients of Vast's ComfyUI PyWorker."""
