@@ -23,6 +23,7 @@ from comfyworker.settings.loading import (
     process_environment,
 )
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
+from comfyworker.settings.service import QueueSettings
 
 __all__ = [
     "ComfyUISettings",
@@ -32,6 +33,7 @@ __all__ = [
     "JobSettings",
     "LogSettings",
     "ModifierSettings",
+    "QueueSettings",
     "SettingEntry",
     "Settings",
     "ShutdownSettings",

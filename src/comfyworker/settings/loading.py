@@ -23,6 +23,7 @@ from comfyworker.settings.groups import (
 )
 from comfyworker.settings.http import HttpSettings
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
+from comfyworker.settings.service import QueueSettings
 
 
 class Settings(Group):
@@ -35,6 +36,7 @@ class Settings(Group):
     delivery: DeliverySettings = DeliverySettings()
     store: StoreSettings = StoreSettings()
     webhook: WebhookSettings = WebhookSettings()
+    queue: QueueSettings = QueueSettings()
     state: StateSettings = StateSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()

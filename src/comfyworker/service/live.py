@@ -1,0 +1,80 @@
+"""A job while it is not over: its record in memory, its events, and the task that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from comfyworker.jobs import Artifact, JobRequest, JobStatus, Progress
+from comfyworker.service.events import EventKind, EventLog, LogLine, Preview, StatusChange
+from comfyworker.service.records import JobRecord, KeptArtifact
+
+
+class LiveJob:
+    """One job that is not over yet."""
+
+    def __init__(self, key: str, seq: int, record: JobRecord, *, queue_until: float, events: EventLog) -> None:
+        """Begin with `record`.
+
+        Args:
+            key: The job's name in the database and on the disk.
+            seq: Which submission it was.
+            record: As it stands.
+            queue_until: When it has waited too long, in seconds of Unix time.
+            events: Where its news go.
+        """
+        self.key = key
+        self.seq = seq
+        self.record = record
+        self.queue_until = queue_until
+        self.events = events
+        self.request: JobRequest | None = None
+        """The request, if it need not be read again because the job begins at once."""
+        self.secret_parts: dict[str, Any] = {}  # Any: each field has its own type
+        """The fields of the request that are not in the database."""
+        self.runner: asyncio.Task[Any] | None = None  # Any: what came of it is told elsewhere
+        """What runs it, while it does."""
+        self.is_ending = False
+        """Whether what came of it is being written; nothing changes it any more."""
+        self.cancel_wanted = False
+        """Whether somebody has asked for its cancellation."""
+        self.over = asyncio.Event()
+        """Set when `record` is the last one, or when the service closes."""
+        self.on_output: Callable[[KeptArtifact], None] | None = None
+        """Called for each file of it that is kept."""
+
+    @property
+    def place_in_line(self) -> tuple[int, float, int]:
+        """What the waiting jobs are sorted by."""
+        return -self.record.priority, self.record.created_at, self.seq
+
+    def update(self, **changes: object) -> None:
+        """Have a record with other values."""
+        self.record = self.record.model_copy(update=changes)
+
+    def change_status(self, status: JobStatus, *, queue_position: int | None = None, **changes: object) -> None:
+        """Have another status and tell of it."""
+        self.update(status=status, **changes)
+        self.events.tell(EventKind.STATUS, StatusChange(status, queue_position))
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Take the runner's progress; called for every change of it."""
+        self.update(progress=progress)
+        self.events.tell(EventKind.PROGRESS, progress)
+
+    def tell_output(self, artifact: Artifact) -> None:
+        """Take a file that the runner has delivered."""
+        if isinstance(artifact, KeptArtifact) and artifact.is_file:
+            self.update(outputs=(*self.record.outputs, artifact))
+            if self.on_output is not None:
+                self.on_output(artifact)
+            self.events.tell(EventKind.OUTPUT, artifact)
+
+    def tell_preview(self, node_id: str, content_type: str, data: bytes) -> None:
+        """Take a picture of what a node is at."""
+        self.events.tell(EventKind.PREVIEW, Preview(node_id, content_type, data))
+
+    def tell_log(self, level: str, message: str) -> None:
+        """Tell people something of the job."""
+        self.events.tell(EventKind.LOG, LogLine(level, message))

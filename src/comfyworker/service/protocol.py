@@ -1,0 +1,34 @@
+"""What runs the jobs of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress
+
+
+class Runner(Protocol):
+    """Runs one job to its end; `hosts.worker.Worker.run` is one."""
+
+    async def __call__(
+        self,
+        request: JobRequest,
+        *,
+        created_at: float | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_artifact: Callable[[Artifact], None] | None = None,
+    ) -> JobResult:
+        """Run one job; called in a task of its own, for as many jobs at once as there are places.
+
+        A failure is a result too. The files of a job that wants them from the host are delivered by `kept_delivery`.
+
+        Args:
+            request: The job.
+            created_at: When it came in, in seconds of Unix time.
+            on_progress: Must be called on the event loop; does not block.
+            on_artifact: Must be called on the event loop; does not block.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled; by then nothing of the job runs any more.
+        """

@@ -1,0 +1,233 @@
+"""Jobs from the line to their ends: as many at once as there are places, each with exactly one end that is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from comfyworker.errors import InternalError, WorkerError
+from comfyworker.jobs import JobResult, JobStatus
+from comfyworker.service.endings import canceled
+from comfyworker.service.events import EventKind, StatusChange
+from comfyworker.service.job_table import files_of
+from comfyworker.service.keeping import keeping_in
+from comfyworker.service.live import LiveJob
+from comfyworker.service.protocol import Runner
+from comfyworker.service.records import KeptResult
+from comfyworker.service.settling import settle_result, unstorable
+from comfyworker.service.store import JobStore
+from comfyworker.service.stored_request import to_be_kept
+from comfyworker.service.waiting import WaitingLine
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+
+
+class Running:
+    """Runs the jobs that wait. Its tasks live in the group that it is given."""
+
+    def __init__(  # noqa: PLR0913  # made in one place, of what that place owns
+        self,
+        runner: Runner,
+        store: JobStore,
+        group: asyncio.TaskGroup,
+        *,
+        places: int,
+        result_ttl_s: float,
+        copies: bool,
+        on_end: Callable[[LiveJob], None],
+    ) -> None:
+        """Run jobs by `runner`.
+
+        Args:
+            runner: Runs one job.
+            store: Where all is written down.
+            group: Where the tasks are.
+            places: How many jobs may run at the same time.
+            result_ttl_s: Seconds that results are kept.
+            copies: Whether finished files are copied where a hard link would do.
+            on_end: Called for each job that is over.
+        """
+        self._runner = runner
+        self._store = store
+        self._group = group
+        self._places = places
+        self._result_ttl_s = result_ttl_s
+        self._copies = copies
+        self._on_end = on_end
+        self.waiting = WaitingLine()
+        self._running: set[LiveJob] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = asyncio.Event()
+        self._handing_back = False
+
+    @property
+    def count(self) -> int:
+        """How many jobs run."""
+        return len(self._running)
+
+    @property
+    def has_free_place(self) -> bool:
+        """Whether a job that joins the line now begins at once."""
+        return len(self._running) + len(self.waiting) < self._places and not self._stopping.is_set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no job begins any more."""
+        return self._stopping.is_set()
+
+    def join(self, job: LiveJob) -> None:
+        """Have `job` wait, or begin at once if there is a place."""
+        self.waiting.join(job)
+        self._start_waiting()
+
+    async def cancel(self, job: LiveJob) -> None:
+        """Have `job` end as canceled; when this returns, a crash does not make it run again."""
+        if job.is_ending or job.cancel_wanted:
+            return
+        job.cancel_wanted = True
+        if self.waiting.leave(job):
+            await self.end(job, canceled(job.record.id))
+            return
+        job.change_status(JobStatus.CANCELING)
+        if job.runner is not None:
+            job.runner.cancel()
+        await self._store.set_status(job, JobStatus.CANCELING)
+
+    async def end(self, job: LiveJob, result: JobResult) -> None:
+        """Write down what came of `job`, however long the disk takes for it, and tell everybody."""
+        job.is_ending = True
+        kept = await settle_result(result, self._store.outputs_folder(job.key), job.record.created_at)
+        try:
+            await self._end(job, kept)
+        except ValueError:
+            log.exception("service.not_storable", job_id=job.record.id)
+            await self._end(job, unstorable(kept))
+
+    async def _end(self, job: LiveJob, kept: KeptResult) -> None:
+        now = time.time()
+        kept = kept.model_copy(update={"completed_at": kept.completed_at or now})
+        for warning in kept.warnings:
+            job.tell_log("warning", warning)
+        last = job.events.draft(EventKind.STATUS, StatusChange(kept.status))
+        record = job.record.model_copy(
+            update={
+                "status": kept.status,
+                "completed_at": now,
+                "expires_at": now + self._result_ttl_s,
+                "result": kept,
+                "outputs": files_of(kept),
+            }
+        )
+
+        def told(_: None) -> None:
+            job.record = record
+            job.events.close(last)
+            job.over.set()
+            self._on_end(job)
+
+        await self._insist(lambda: self._store.end(job, record, [*job.events.kept(), last], then=told), job)
+
+    async def stop(self, within_s: float) -> None:
+        """Begin with no more jobs, wait for those that run, then hand them back to the line of the next start."""
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+        except TimeoutError:
+            self._handing_back = True
+            for job in tuple(self._running):
+                if job.runner is not None:
+                    job.runner.cancel()
+            await self._idle.wait()
+
+    def _start_waiting(self) -> None:
+        while len(self._running) < self._places and not self._stopping.is_set():
+            job = self.waiting.next()
+            if job is None:
+                return
+            self._running.add(job)
+            self._idle.clear()
+            self._group.create_task(self._run(job), name=f"job {job.record.id}")
+
+    async def _run(self, job: LiveJob) -> None:
+        try:
+            await self._run_to_its_end(job)
+        finally:
+            self._running.discard(job)
+            if not self._running:
+                self._idle.set()
+            self._start_waiting()
+
+    async def _run_to_its_end(self, job: LiveJob) -> None:
+        job.change_status(
+            JobStatus.RUNNING, queue_position=None, started_at=time.time(), attempts=job.record.attempts + 1
+        )
+        if not await self._insist(lambda: self._store.begin(job, event_id=job.events.reserve_more()), job):
+            return
+        result = await self._outcome(job)
+        if result is not None:
+            await self.end(job, result)
+        elif await self._insist(lambda: self._store.hand_back(job), job):
+            job.change_status(JobStatus.QUEUED, attempts=job.record.attempts - 1, started_at=None)
+            self.waiting.join(job)
+
+    async def _outcome(self, job: LiveJob) -> JobResult | None:
+        """Return what came of a job; None if it is handed back."""
+        async with asyncio.TaskGroup() as group:
+            # A task of its own: to cancel the job is not to cancel what writes down how it ended.
+            job.runner = runner = group.create_task(self._call(job), name=f"running {job.record.id}")
+            if job.cancel_wanted or self._handing_back:
+                runner.cancel()
+        if not runner.cancelled():
+            return runner.result()
+        if job.cancel_wanted:
+            return canceled(job.record.id)
+        if self._handing_back:
+            return None
+        return JobResult.refused(job.record.id, InternalError("the job was stopped, and nobody had asked for it"))
+
+    async def _call(self, job: LiveJob) -> JobResult:
+        record = job.record
+        try:
+            request = job.request or await self._store.needed_request(job.key, job.secret_parts)
+            job.request = None  # Its files need not be in memory twice.
+            with keeping_in(self._store.outputs_folder(job.key), copies=self._copies):
+                return await self._runner(
+                    to_be_kept(request),
+                    created_at=record.created_at,
+                    on_progress=job.tell_progress,
+                    on_artifact=job.tell_output,
+                )
+        except WorkerError as error:
+            return JobResult.refused(record.id, error)
+        except Exception:
+            log.exception("service.runner_broke", job_id=record.id)
+            return JobResult.refused(
+                record.id, InternalError("a fault in the worker itself", hint="The worker's log has the cause.")
+            )
+
+    async def _insist(self, write: Callable[[], Awaitable[None]], job: LiveJob) -> bool:
+        """Write until the disk takes it; return False if it did not before the service stopped."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                await write()
+            except WorkerError as error:
+                log.warning("service.not_written", job_id=job.record.id, error=error.message)
+                if self._stopping.is_set():
+                    return False
+            else:
+                return True
+            # Nothing tells us when the disk has room again.
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

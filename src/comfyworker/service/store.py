@@ -1,0 +1,269 @@
+"""Jobs on the disk: their rows in the database, and what is too large for it as files beside."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from comfyworker.errors import IdempotencyKeyReused, InternalError, NotFound
+from comfyworker.finishing import in_thread
+from comfyworker.jobs import JobRequest, JobStatus
+from comfyworker.service.asset_table import AssetTable
+from comfyworker.service.database import Database, Transaction
+from comfyworker.service.events import Event, pack_events, unpack_events
+from comfyworker.service.job_table import JobRow, JobTable, NewJob, files_of
+from comfyworker.service.keeping import unkept
+from comfyworker.service.live import LiveJob
+from comfyworker.service.records import JobRecord, KeptArtifact, Submission
+from comfyworker.service.state_folder import StateFolder, remove, write_durably
+from comfyworker.service.stored_request import StoredRequest, load_request
+
+LARGE_BYTES = 64 * 1024
+"""From here on a request is a file of its own; smaller ones are written sooner within the database."""
+_REQUEST = "request.json"
+_BODY = "body"
+_EXPIRED_AT_ONCE = 100
+
+
+class Taken(NamedTuple):
+    """What became of a submission."""
+
+    row: JobRow
+    is_repeat: bool
+
+
+class JobStore:
+    """The jobs of all owners, on the disk."""
+
+    def __init__(self, database: Database, folder: StateFolder) -> None:
+        """Keep rows in `database` and files in `folder`."""
+        self._database = database
+        self._folder = folder
+        self.jobs = JobTable(folder)
+        self.assets = AssetTable(folder)
+
+    async def add(
+        self,
+        submission: Submission,
+        stored: StoredRequest,
+        record: JobRecord,
+        *,
+        queue_until: float,
+        then: Callable[[Taken], None],
+    ) -> Taken:
+        """Write a job down, unless it is there already; `then` hears of it also if the caller has gone.
+
+        Raises:
+            IdempotencyKeyReused: another job has its id or its idempotency key.
+            InsufficientStorage: the disk is full.
+        """
+        body = submission.body
+        large = {
+            name: content
+            for name, content in ((_REQUEST, stored.content), (_BODY, body))
+            if content is not None and len(content) >= LARGE_BYTES
+        }
+        new = NewJob(
+            key=secrets.token_hex(16),
+            record=record,
+            queue_until=queue_until,
+            has_secrets=bool(stored.secret_parts),
+            fingerprint=submission.fingerprint or stored.fingerprint,
+            idempotency_key=submission.idempotency_key,
+            request=None if _REQUEST in large else stored.content,
+            body=None if _BODY in large else body,
+        )
+        is_ours = False
+
+        def noted(taken: Taken) -> None:
+            nonlocal is_ours
+            is_ours = not taken.is_repeat
+            then(taken)
+
+        try:
+            if large:
+                await in_thread(functools.partial(self._write, new.key, large))
+            return await self._database.run(functools.partial(self._add, new), then=noted)
+        except OSError as error:
+            raise unkept("the request", error) from error
+        finally:
+            if large and not is_ours:
+                # Left to the next start where the caller was cancelled and nobody knows yet whose it is.
+                await self._drop_unused(new.key)
+
+    async def find_repeated(self, submission: Submission, stored: StoredRequest, record: JobRecord) -> JobRow | None:
+        """Return the job that a submission names a second time; None if it is new.
+
+        Raises:
+            IdempotencyKeyReused: that job is another one.
+        """
+        fingerprint = submission.fingerprint or stored.fingerprint
+        key = submission.idempotency_key
+        return await self._database.run(
+            lambda transaction: _same(self.jobs.find_repeated(transaction, record, key), fingerprint)
+        )
+
+    async def find(self, owner: str, job_id: str) -> JobRow:
+        """Return an owner's job.
+
+        Raises:
+            NotFound: the owner has none of this id.
+        """
+        row = await self._database.run(lambda transaction: self.jobs.find(transaction, owner, job_id))
+        if row is None:
+            raise not_found(job_id)
+        return row
+
+    async def events(self, row: JobRow) -> list[Event]:
+        """Return the events of a job that is over."""
+        packed = await self._database.run(lambda transaction: self.jobs.events(transaction, row.key))
+        return unpack_events(packed, files_of(row.record.result)) if packed else []
+
+    async def begin(self, job: LiveJob, *, event_id: int) -> None:
+        """Write down that a job runs."""
+        record = job.record
+        await self._database.run(
+            lambda transaction: self.jobs.begin(
+                transaction,
+                job.key,
+                started_at=record.started_at or record.created_at,
+                attempts=record.attempts,
+                event_id=event_id,
+            )
+        )
+        if record.attempts > 1:
+            await in_thread(lambda: remove(self.outputs_folder(job.key)))
+
+    async def set_status(self, job: LiveJob, status: JobStatus) -> None:
+        """Write down the status of a job that is not over."""
+        await self._database.run(lambda transaction: self.jobs.set_status(transaction, job.key, status))
+
+    async def hand_back(self, job: LiveJob) -> None:
+        """Have a job that runs wait for the next start."""
+        await self._database.run(lambda transaction: self.jobs.hand_back(transaction, job.key))
+
+    async def end(self, job: LiveJob, record: JobRecord, events: list[Event], *, then: Callable[[None], None]) -> None:
+        """Write down what came of a job, and which files it left."""
+        packed, last_id = pack_events(events), events[-1].id
+        outputs = files_of(record.result)
+
+        def write(transaction: Transaction) -> None:
+            self.jobs.end(transaction, job.key, record, events=packed, last_event_id=last_id)
+            self._put_outputs(transaction, job.key, record, outputs)
+
+        await self._database.run(write, then=then)
+
+    def note_output(self, job: LiveJob, output: KeptArtifact) -> None:
+        """Have a file of a job that still runs found among the assets."""
+        record = job.record
+        self._database.post(lambda transaction: self._put_outputs(transaction, job.key, record, (output,)))
+
+    def reserve_events(self, key: str, event_id: int) -> None:
+        """Note up to which id a job's events may be told."""
+        self._database.post(lambda transaction: self.jobs.reserve_events(transaction, key, event_id))
+
+    async def queue_again(self, row: JobRow, *, then: Callable[[bool], None]) -> bool:
+        """Have a job that is over wait once more; False if it is not over any more."""
+
+        def write(transaction: Transaction) -> bool:
+            found = self.jobs.find(transaction, row.record.owner, row.record.id)
+            if found is None or found.key != row.key or not found.record.is_terminal:
+                return False  # Somebody else was faster.
+            self.jobs.queue_again(transaction, row.key, created_at=row.record.created_at, queue_until=row.queue_until)
+            return True
+
+        return await self._database.run(write, then=then)
+
+    async def page(
+        self, owner: str, *, before: int | None, limit: int, statuses: Collection[JobStatus], api: str | None
+    ) -> list[JobRow]:
+        """Return an owner's jobs, newest first."""
+        return await self._database.run(
+            lambda transaction: self.jobs.page(
+                transaction, owner, before=before, limit=limit, statuses=statuses, api=api
+            )
+        )
+
+    async def count(self) -> dict[JobStatus, int]:
+        """Return how many jobs of each status there are."""
+        return await self._database.run(self.jobs.count)
+
+    async def request(self, key: str, secret_parts: dict[str, object] | None = None) -> JobRequest | None:
+        """Return the request of a job; None if it has expired."""
+        content, _ = await self._database.run(lambda transaction: self.jobs.payload(transaction, key))
+        if content is not None:
+            return load_request(content, secret_parts)
+        path = self._folder.job(key) / _REQUEST
+        try:
+            return await in_thread(lambda: load_request(path.read_bytes(), secret_parts))
+        except FileNotFoundError:
+            return None
+
+    async def needed_request(self, key: str, secret_parts: dict[str, object]) -> JobRequest:
+        """Return the request of a job that is about to run, with its secrets.
+
+        Raises:
+            InternalError: it is gone from the disk.
+        """
+        request = await self.request(key, secret_parts)
+        if request is None:
+            raise InternalError("the job's request is gone from the worker's disk")
+        return request
+
+    async def body(self, key: str) -> bytes | None:
+        """Return what the API wanted to read again; None if there is nothing, or if it has expired."""
+        _, body = await self._database.run(lambda transaction: self.jobs.payload(transaction, key))
+        path = self._folder.job(key) / _BODY
+        if body is not None or not path.exists():
+            return body
+        return await in_thread(path.read_bytes)
+
+    def outputs_folder(self, key: str) -> Path:
+        """Return where the files lie that a job made."""
+        return self._folder.job(key) / "outputs"
+
+    def _add(self, new: NewJob, transaction: Transaction) -> Taken:
+        found = self.jobs.find_repeated(transaction, new.record, new.idempotency_key)
+        if found is not None and found.record.status is JobStatus.EXPIRED:
+            self.jobs.delete(transaction, found.key)
+            found = None
+        repeated = _same(found, new.fingerprint)
+        if repeated is not None:
+            return Taken(repeated, is_repeat=True)
+        seq = self.jobs.insert(transaction, new)
+        row = JobRow(new.key, seq, new.record, new.queue_until, new.has_secrets, new.fingerprint, last_event_id=0)
+        return Taken(row, is_repeat=False)
+
+    def _put_outputs(
+        self, transaction: Transaction, key: str, record: JobRecord, outputs: tuple[KeptArtifact, ...]
+    ) -> None:
+        created_at = record.started_at or record.created_at
+        self.assets.put_outputs(
+            transaction, key, record.owner, outputs, created_at=created_at, expires_at=record.expires_at
+        )
+
+    def _write(self, key: str, large: dict[str, bytes]) -> None:
+        for name, content in large.items():
+            write_durably(self._folder.job(key) / name, content)
+
+    async def _drop_unused(self, key: str) -> None:
+        known = await self._database.run(self.jobs.keys)
+        if key not in known:
+            await in_thread(lambda: remove(self._folder.job(key)))
+
+
+def _same(row: JobRow | None, fingerprint: str) -> JobRow | None:
+    if row is not None and row.fingerprint != fingerprint:
+        raise IdempotencyKeyReused(
+            f"the job {row.record.id} is there already and asks for something else",
+            hint="Give each job an id, and an idempotency key, of its own; send both again only with the same request.",
+        )
+    return row
+
+
+def not_found(job_id: str) -> NotFound:
+    """Return the error for a job that its owner does not have."""
+    return NotFound(f"there is no job {job_id}", hint="It was never there, or its record has expired.")

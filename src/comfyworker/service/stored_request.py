@@ -1,0 +1,92 @@
+"""A request as it is written down: without its secrets, which stay in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+from pydantic import BaseModel, SecretStr
+
+from comfyworker.errors import InvalidRequest
+from comfyworker.jobs import DeliveryMode, JobRequest
+
+_NOT_ASKED_FOR = {"id", "warnings"}
+"""What two submissions that ask for the same may differ in."""
+
+
+class StoredRequest(NamedTuple):
+    """A request in the form in which it is written down."""
+
+    content: bytes
+    fingerprint: str
+    secret_parts: dict[str, Any]  # Any: each field has its own type
+    """The fields of the request that hold secrets, whole; they are never written down."""
+
+
+def store_request(request: JobRequest) -> StoredRequest:
+    """Return `request` in the form in which it is written down.
+
+    Raises:
+        InvalidRequest: it is nested too deeply to be written down.
+    """
+    secret_parts = {
+        name: value for name in type(request).model_fields if _holds_secret(value := getattr(request, name))
+    }
+    try:
+        plain = _without_secrets(request).model_dump(mode="json")
+        # Not orjson: what the request holds comes back as it was, NaN and integers of any size included.
+        content = json.dumps(plain, separators=(",", ":")).encode()
+        asked = {name: value for name, value in plain.items() if name not in _NOT_ASKED_FOR}
+        digest = blake3(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    except (RecursionError, ValueError) as error:
+        raise InvalidRequest(
+            "the request is nested too deeply", hint="Send a workflow of fewer levels; ComfyUI needs only three."
+        ) from error
+    return StoredRequest(content, digest, secret_parts)
+
+
+def load_request(content: bytes, secret_parts: dict[str, Any] | None = None) -> JobRequest:
+    """Return the request that was written down, with its secrets where there still are any."""
+    request = JobRequest.model_validate(json.loads(content))
+    return request.model_copy(update=secret_parts) if secret_parts else request
+
+
+def wants_inline(request: JobRequest) -> bool:
+    """Tell whether the client wants its files in the answer, where they do not go to object storage."""
+    output = request.output
+    mode = output.without_bucket if output.delivery is DeliveryMode.AUTO else output.delivery
+    return mode is DeliveryMode.BASE64
+
+
+def to_be_kept(request: JobRequest) -> JobRequest:
+    """Return `request` so that files which it wants in the answer are kept instead.
+
+    They are put into the answer when there is one: from files, not from memory.
+    """
+    output = request.output
+    delivery = DeliveryMode.URL if output.delivery is DeliveryMode.BASE64 else output.delivery
+    kept = output.model_copy(update={"delivery": delivery, "without_bucket": DeliveryMode.URL})
+    return request.model_copy(update={"output": kept})
+
+
+def _holds_secret(value: object) -> bool:
+    if isinstance(value, SecretStr):
+        return bool(value.get_secret_value())  # An empty one says that there is to be none.
+    if isinstance(value, BaseModel):
+        return any(_holds_secret(getattr(value, name)) for name in type(value).model_fields)
+    return isinstance(value, tuple) and any(_holds_secret(item) for item in value)
+
+
+def _without_secrets(record: JobRequest) -> JobRequest:
+    return record.model_copy(update=_blanked(record))
+
+
+def _blanked(record: BaseModel) -> dict[str, object]:
+    blanked: dict[str, object] = {}
+    for name in type(record).model_fields:
+        value = getattr(record, name)
+        if not _holds_secret(value):
+            continue
+        blanked[name] = value.model_copy(update=_blanked(value)) if isinstance(value, BaseModel) else None
+    return blanked
