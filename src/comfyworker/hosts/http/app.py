@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyworker._version import __version__
 from comfyworker.errors import InvalidRequest, NotFound, Problem, RequestTooLarge, WorkerError
-from comfyworker.hosts.http import artifacts, operation, runpod, vast
+from comfyworker.hosts.http import artifacts, comfy_v2, operation, runpod, vast
 from comfyworker.hosts.http.browsers import check_origin
 from comfyworker.hosts.http.context import HostContext
 from comfyworker.hosts.http.metrics import Metrics
@@ -24,7 +24,7 @@ from comfyworker.hosts.http.request_log import RequestLog
 from comfyworker.settings import HttpSettings
 from comfyworker.workflow.modifiers import Modifiers
 
-APIS: tuple[HttpApi, ...] = (vast.API, runpod.API)
+APIS: tuple[HttpApi, ...] = (comfy_v2.API, vast.API, runpod.API)
 """The first that has a path tells its errors; the last has all."""
 _METHOD_NOT_ALLOWED = 405
 _PREFLIGHT_MAX_AGE_S = 600
