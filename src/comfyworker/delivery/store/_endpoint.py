@@ -25,6 +25,8 @@ class Endpoint:
     """What the host says, or what this storage takes if nothing is said."""
     is_global: bool = False
     """Whether it is the endpoint of AWS that belongs to no region."""
+    account: str | None = None
+    """The storage account that an endpoint of Azure names."""
 
     @property
     def host(self) -> str:
@@ -79,6 +81,9 @@ _SCHEMES = {
     "abfs": StoreKind.AZURE,
     "file": StoreKind.FILE,
 }
+_AZURE_HOST = re.compile(r"([a-z0-9]{3,24})\.blob\.(?:core\.[a-z0-9.-]+|storage\.azure\.net)")
+_AZURE_EMULATORS = {"az+http": "http", "az+https": "https"}
+"""Schemes of servers that speak Azure's protocol below their own host, with the account in the path: Azurite."""
 _ODD = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_])?|\[?[0-9a-f:.]+\]?")
 
@@ -96,6 +101,8 @@ def parse_endpoint(text: str, *, bucket: str | None = None) -> Endpoint:
     text = text.strip()
     text = text if "://" in text else f"https://{text.removeprefix('//')}"
     parts = _split(text)
+    if parts.scheme in _AZURE_EMULATORS or _AZURE_HOST.fullmatch(parts.hostname or ""):
+        return _azure(parts)
     kind = _SCHEMES.get(parts.scheme)
     if kind is None:
         message = f"has the scheme '{parts.scheme}', which is none of https, http, s3, gs, az and file"
@@ -141,6 +148,22 @@ def _folder(parts: SplitResult) -> Endpoint:
         message = "must name a folder of this machine, as file:///folder"
         raise ValueError(message)
     return Endpoint(StoreKind.FILE, base=path)
+
+
+def _azure(parts: SplitResult) -> Endpoint:
+    names = _segments(parts.path)
+    scheme = _AZURE_EMULATORS.get(parts.scheme)
+    if scheme is None:
+        account, base = (parts.hostname or "").partition(".")[0], f"https://{parts.netloc}"
+    elif names:
+        account = names.pop(0)
+        base = f"{scheme}://{parts.netloc}/{account}"
+    else:
+        message = f"names no account; write {parts.scheme}://host/account/container"
+        raise ValueError(message)
+    place: Literal["path"] | None = "path" if names else None
+    bucket = names.pop(0) if names else None
+    return Endpoint(StoreKind.AZURE, base, bucket, place, "/".join(names), account=account)
 
 
 def _http(parts: SplitResult, bucket: str | None) -> Endpoint:

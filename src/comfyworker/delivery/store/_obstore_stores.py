@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from comfyworker.delivery.store._azure_sas import azure_endpoint
 from comfyworker.delivery.store.faults import StoreFault
 from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import StoreLocation
@@ -120,13 +121,12 @@ def _google(location: StoreLocation, client: ClientConfig, retry: RetryConfig) -
 def _azure(location: StoreLocation, client: ClientConfig, retry: RetryConfig) -> AzureStore:
     account = _opened(location.access_key_id)
     credential: AzureCredential = {"access_key": _opened(location.secret_access_key), "expires_at": None}
-    endpoint = location.endpoint or f"https://{account}.blob.core.windows.net"
     try:
         return AzureStore(
             location.bucket,
             config={
                 "account_name": account,
-                "endpoint": endpoint,
+                "endpoint": azure_endpoint(location),
                 "use_emulator": False,
                 "use_fabric_endpoint": False,
                 "skip_signature": False,

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from comfyworker.delivery.store._azure_sas import azure_url
 from comfyworker.delivery.store._obstore_faults import translated
 from comfyworker.delivery.store._s3_requests import S3Requests
 from comfyworker.delivery.store.faults import StoreFault
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import StoreLocation
-from comfyworker.delivery.store.parts import FileParts, PartBuffers, open_file
-from comfyworker.finishing import finish, in_thread
+from comfyworker.delivery.store.parts import FileParts, PartBuffers
+from comfyworker.finishing import finish
 
 if TYPE_CHECKING:
     from obstore import PutResult
 
-_ABORT_WITHIN_S = 5.0
+_ABORT_WITHIN_S = 3.0
 _MAX_EXPIRES_S = 604800
+_DELETES_AT_ONCE = 8
 
 
 class ObstoreTarget:
@@ -42,10 +45,10 @@ class ObstoreTarget:
 
     async def put(self, key: str, path: Path, content_type: str, buffers: PartBuffers) -> None:
         """Bring a file there in parts; one that fits into a part goes in one piece."""
-        file, size_bytes = await in_thread(functools.partial(open_file, path))
+        parts = FileParts(path, buffers)
         try:
-            parts = FileParts(file, size_bytes, buffers)
-            is_whole = size_bytes <= buffers.size_bytes
+            await parts.open()
+            is_whole = parts.size_bytes <= buffers.size_bytes
             body = await parts.read() if is_whole else parts
             with translated(self._location):
                 # obstore starts at once and returns a future; its type calls that a coroutine.
@@ -63,11 +66,13 @@ class ObstoreTarget:
                 del body  # Else the memory would be lent until this function ends.
                 await _ended(future, buffers)
         finally:
-            file.close()
+            parts.close()
 
     async def url(self, key: str, *, expires_s: int) -> str:
         """Return a presigned URL."""
         expires = timedelta(seconds=min(expires_s, _MAX_EXPIRES_S))
+        if self._location.kind is StoreKind.AZURE:
+            return azure_url(self._location, key, now=datetime.now(UTC), expires=expires)
         with translated(self._location):
             return await obstore.sign_async(self._store, "GET", key, expires)
 
@@ -78,16 +83,31 @@ class ObstoreTarget:
         await self._s3.set_acl(key, acl)
 
     async def withdraw(self, keys: Sequence[str]) -> None:
-        """Remove objects and unfinished uploads."""
-        for key in keys:
-            if self._s3 is not None:
-                await self._s3.abort_uploads(key)
+        """Remove objects and unfinished uploads, several at once; one that cannot be removed stops no other."""
+        slots = asyncio.Semaphore(_DELETES_AT_ONCE)
+        faults: list[StoreFault] = []
+        if self._s3 is not None:
             try:
-                with translated(self._location):
-                    await obstore.delete_async(self._store, key)
+                await self._s3.abort_uploads(keys)
             except StoreFault as fault:
-                if fault.code not in {"NoSuchKey", "BlobNotFound"}:
-                    raise
+                faults.append(fault)
+
+        async def delete(key: str) -> None:
+            async with slots:
+                try:
+                    await self._delete(key)
+                except StoreFault as fault:
+                    faults.append(fault)
+
+        async with asyncio.TaskGroup() as group:
+            for key in keys:
+                group.create_task(delete(key), name=f"delete {key}")
+        if faults:
+            raise faults[0]
+
+    async def _delete(self, key: str) -> None:
+        with translated(self._location), contextlib.suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, key)
 
 
 async def _ended(future: asyncio.Future[PutResult], buffers: PartBuffers) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from html import unescape
 from http import HTTPStatus
@@ -42,18 +43,19 @@ class S3Requests:
         """
         await self._ask("PUT", quote_key(key), "acl=", {"x-amz-acl": acl})
 
-    async def abort_uploads(self, key: str) -> None:
-        """Abort every unfinished upload of an object.
+    async def abort_uploads(self, keys: Collection[str]) -> None:
+        """Abort every unfinished upload of these objects.
 
         Raises:
             StoreFault: the storage refuses; one that cannot list uploads, too.
         """
-        listing = await self._ask("GET", "", f"prefix={quote(key, safe='~')}&uploads=")
+        prefix = os.path.commonprefix(list(keys))  # noqa: RUF071  # S3 compares prefixes by characters, too
+        listing = await self._ask("GET", "", f"prefix={quote(prefix, safe='~')}&uploads=")
         for upload in _UPLOAD.findall(listing):
             found, upload_id = _KEY.search(upload), _UPLOAD_ID.search(upload)
-            if found is not None and upload_id is not None and unescape(found[1]) == key:
+            if found is not None and upload_id is not None and unescape(found[1]) in keys:
                 query = f"uploadId={quote(unescape(upload_id[1]), safe='~')}"
-                await self._ask("DELETE", quote_key(key), query)
+                await self._ask("DELETE", quote_key(unescape(found[1])), query)
 
     async def _ask(self, method: str, path: str, query: str, headers: Mapping[str, str] | None = None) -> str:
         attempts = stamina.retry_context(

@@ -99,7 +99,7 @@ class _Search:
             is_foreign=self._is_foreign(endpoint, own),
             from_request=self._request.fields,
             is_r2_group=self._environment.is_r2,
-            access_key_id=keys.get("access_key_id"),
+            access_key_id=keys.get("access_key_id") or (SecretStr(endpoint.account) if endpoint.account else None),
             secret_access_key=keys.get("secret_access_key"),
             session_token=keys.get("session_token"),
         )
@@ -149,7 +149,7 @@ class _Search:
         if side.is_request and found.kind is not StoreKind.S3:
             raise side.wrong(
                 "endpoint_url",
-                f"is a {found.kind} location, and a request can only bring S3",
+                "is not S3, which is all that a request can bring",
                 hint="Give an https:// endpoint; other storage is set up in the worker's environment.",
             )
         if found.kind is StoreKind.FILE:

@@ -57,7 +57,13 @@ def check_template(template: str) -> None:
 
 
 def object_keys(
-    artifacts: Sequence[Artifact], template: str, *, prefix: str, request_id: str, now: datetime
+    artifacts: Sequence[Artifact],
+    template: str,
+    *,
+    prefix: str,
+    request_id: str,
+    now: datetime,
+    avoid: str = "",
 ) -> list[str]:
     """Return a key for each artifact, no two of them equal.
 
@@ -70,13 +76,15 @@ def object_keys(
         prefix: The folder of all keys, with or without slashes around it; empty for none.
         request_id: The job's id.
         now: When the job is delivered.
+        avoid: Characters that the storage cannot do with, though others can.
     """
-    folder = [part for part in (_safe(part) for part in prefix.split("/")) if part]
+    avoided = str.maketrans(dict.fromkeys(avoid, "_"))
+    folder = [part for part in (_safe(part.translate(avoided)) for part in prefix.split("/")) if part]
     taken: set[str] = set()
     keys = []
     for index, artifact in enumerate(artifacts, start=1):
         values = _values(artifact, request_id=request_id, index=index, now=now.astimezone(UTC))
-        parts = [_safe(_filled(part, values)) for part in template.split("/")]
+        parts = [_safe(_filled(part, values).translate(avoided)) for part in template.split("/")]
         key = _free(_key([*folder, *(part for part in parts if part)], fallback=f"file-{index}"), taken)
         taken.add(key)
         keys.append(key)

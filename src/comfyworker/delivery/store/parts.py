@@ -87,11 +87,27 @@ class PartBuffers:
 class FileParts:
     """A file's parts, all of one size but the last, as an asynchronous iterator for obstore."""
 
-    def __init__(self, file: BinaryIO, size_bytes: int, buffers: PartBuffers) -> None:
-        """Read `size_bytes` of `file`, which the caller closes."""
-        self._file = file
-        self._left_bytes = size_bytes
+    def __init__(self, path: Path, buffers: PartBuffers) -> None:
+        """Read the file at `path` into `buffers`."""
+        self._path = path
         self._buffers = buffers
+        self._file: BinaryIO | None = None
+        self._left_bytes = 0
+        self.size_bytes = 0
+        """How large the file was when it was opened."""
+
+    async def open(self) -> None:
+        """Open the file; `close` is wanted also where this was cancelled.
+
+        Raises:
+            StoreFault: it cannot be read.
+        """
+        await in_thread(self._open)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -108,44 +124,39 @@ class FileParts:
         return await self.read()
 
     async def read(self) -> memoryview:
-        """Return the next part, an empty one for an empty file."""
+        """Return the next part, an empty one at the file's end."""
         buffer = await self._buffers.take()
         wanted = min(self._left_bytes, self._buffers.size_bytes)
         try:
-            await in_thread(functools.partial(_fill, self._file, buffer, wanted))
+            await in_thread(functools.partial(self._fill, buffer, wanted))
         except BaseException:
             self._buffers.give_back(buffer)
             raise
         self._left_bytes -= wanted
         return self._buffers.lend(buffer, wanted)
 
-
-def _fill(file: BinaryIO, buffer: mmap.mmap, wanted_bytes: int) -> None:
-    with memoryview(buffer) as whole, whole[:wanted_bytes] as view:
-        read = 0
+    def _open(self) -> None:
         try:
-            while read < wanted_bytes:
-                with view[read:] as rest:
-                    count = file.readinto(rest)  # type: ignore[attr-defined]  # typeshed's BinaryIO lacks it
+            self._file = self._path.open("rb", buffering=0)
+        except OSError as error:
+            raise unreadable(error) from error
+        self._left_bytes = self.size_bytes = os.fstat(self._file.fileno()).st_size
+
+    def _fill(self, buffer: mmap.mmap, wanted_bytes: int) -> None:
+        if self._file is None:
+            raise AssertionError  # open came before.
+        with memoryview(buffer) as whole:
+            filled_bytes = 0
+            while filled_bytes < wanted_bytes:
+                try:
+                    with whole[filled_bytes:wanted_bytes] as rest:
+                        count = self._file.readinto(rest)  # type: ignore[attr-defined]  # typeshed's BinaryIO lacks it
+                except OSError as error:
+                    raise unreadable(error) from error
                 if not count:
                     reason = "the file became shorter while it was read"
                     raise StoreFault(reason, hint="Something else writes to ComfyUI's output folder.")
-                read += count
-        except OSError as error:
-            raise unreadable(error) from error
-
-
-def open_file(path: Path) -> tuple[BinaryIO, int]:
-    """Return a file and its size.
-
-    Raises:
-        StoreFault: it cannot be read.
-    """
-    try:
-        file = path.open("rb", buffering=0)
-    except OSError as error:
-        raise unreadable(error) from error
-    return file, os.fstat(file.fileno()).st_size
+                filled_bytes += count
 
 
 def unreadable(error: OSError) -> StoreFault:

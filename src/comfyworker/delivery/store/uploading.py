@@ -13,6 +13,7 @@ from comfyworker.delivery.store._sigv4 import quote_key
 from comfyworker.delivery.store.connecting import Stores
 from comfyworker.delivery.store.faults import StoreFault
 from comfyworker.delivery.store.keys import object_keys
+from comfyworker.delivery.store.kinds import StoreKind
 from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.delivery.store.parts import PartBuffers
 from comfyworker.delivery.store.target import Target
@@ -138,7 +139,10 @@ class StoreDelivery:
     def _keys(self, files: Sequence[Artifact]) -> list[str]:
         prefix = "/".join(part for part in (self._location.prefix, self._prefix) if part)
         template = self._stores.settings.key_template
-        return object_keys(files, template, prefix=prefix, request_id=self._request_id, now=datetime.now(UTC))
+        # obstore leaves these as they are in Google's presigned URLs, which then open another object.
+        avoid = "#?%" if self._location.kind is StoreKind.GCS else ""
+        now = datetime.now(UTC)
+        return object_keys(files, template, prefix=prefix, request_id=self._request_id, now=now, avoid=avoid)
 
     async def _take_back(self, keys: Sequence[str]) -> None:
         await finish(self._withdraw(keys), within_s=_WITHDRAW_WITHIN_S, name="withdraw outputs")
