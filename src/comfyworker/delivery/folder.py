@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import os
 import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from comfyworker.delivery.claiming import claim
 from comfyworker.errors import DeliveryFailed, InsufficientStorage
 from comfyworker.finishing import in_thread
 from comfyworker.jobs import Artifact
-
-_NAME_BYTES = 255  # the longest name on the file systems in use
 
 
 class FolderDelivery:
@@ -51,7 +49,7 @@ class FolderDelivery:
         draft = self._folder / f".{uuid.uuid4().hex}.part"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            target = self._claim(Path(artifact.name).name)
+            target = claim(self._folder, Path(artifact.name).name)
             if artifact.path is not None:
                 shutil.copyfile(artifact.path, draft)
             else:
@@ -71,24 +69,6 @@ class FolderDelivery:
                 hint="Choose a folder that can be written.",
             ) from error
         placed.append(artifact.model_copy(update={"path": target}))
-
-    def _claim(self, name: str) -> Path:
-        """Return a path in the folder that was free until now, taken by an empty file so that nobody else takes it."""
-        stem, suffix = os.path.splitext(name)  # noqa: PTH122  # Path.stem would split .tar.gz and drop leading dots
-        number = 1
-        while True:
-            path = self._folder / (name if number == 1 else _numbered(stem, f"-{number}{suffix}"))
-            try:
-                path.touch(exist_ok=False)
-            except FileExistsError:
-                number += 1
-            else:
-                return path
-
-
-def _numbered(stem: str, mark: str) -> str:
-    room_bytes = _NAME_BYTES - len(os.fsencode(mark))
-    return os.fsencode(stem)[:room_bytes].decode(errors="ignore") + mark
 
 
 def _remove(path: Path) -> None:

@@ -6,11 +6,13 @@ import contextlib
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
+from comfyworker.delivery.claiming import claim
 from comfyworker.jobs import Artifact
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -55,30 +57,31 @@ class Undelivered:
     def sweep(self) -> None:
         """Remove what has been kept long enough."""
         now = time.time()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for folder in list(self._folder.iterdir()):
-                with contextlib.suppress(OSError):
-                    if now - folder.stat().st_mtime > self._keep_s:
-                        shutil.rmtree(folder, ignore_errors=True)
-                        log.info("undelivered.removed", job_id=folder.name)
+        try:
+            folders = list(self._folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:  # a home folder of somebody else's, for example
+            log.warning("undelivered.not_swept", error=error.strerror)
+            return
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                if now - folder.stat().st_mtime > self._keep_s:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    log.info("undelivered.removed", job_id=folder.name)
 
 
 def _keep(path: Path, folder: Path, name: str) -> str:
-    stem, suffix = Path(name).stem, Path(name).suffix
-    number = 1
-    while True:
-        kept = name if number == 1 else f"{stem}-{number}{suffix}"
+    draft = folder / f".{uuid.uuid4().hex}.part"
+    try:
         try:
-            os.link(path, folder / kept)
-        except FileExistsError:
-            number += 1
-            continue
+            os.link(path, draft)
         except OSError:  # another disk, or one that knows no links
-            draft = folder / f".{kept}.part"
-            try:
-                shutil.copyfile(path, draft)
-                draft.replace(folder / kept)
-            finally:
-                draft.unlink(missing_ok=True)
-        os.utime(folder)
-        return kept
+            shutil.copyfile(path, draft)
+        # Claimed, since another job of the same id may be failing as well.
+        target = claim(folder, name)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    os.utime(folder)
+    return target.name

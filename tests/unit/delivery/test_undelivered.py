@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -78,6 +79,35 @@ def test_a_folder_that_cannot_be_is_no_fault(tmp_path: Path, made: Path) -> None
     undelivered = Undelivered(tmp_path / "kept", keep_s=60)
     assert undelivered.keep("job", [artifact(made)]) == ()
     undelivered.sweep()
+
+
+def test_a_folder_that_cannot_be_looked_into_is_no_fault(tmp_path: Path) -> None:
+    """A worker that cannot sweep runs all the same."""
+    (tmp_path / "kept").symlink_to(tmp_path / "kept")
+    Undelivered(tmp_path / "kept", keep_s=60).sweep()
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "日" * 83 + "xx.png", "." + "y" * 254])
+def test_the_longest_names_are_kept_also_on_another_disk(
+    tmp_path: Path, other_disk: Path, made: Path, name: str
+) -> None:
+    """Cut where a number has to go in, never lost."""
+    assert len(os.fsencode(name)) == 255
+    for folder in (tmp_path / "kept", other_disk):
+        names = Undelivered(folder, keep_s=60).keep("job", [artifact(made, name), artifact(made, name)])
+        assert len(set(names)) == 2
+        assert names[0] == name
+        assert sorted(path.name for path in (folder / "job").iterdir()) == sorted(names)
+
+
+def test_two_jobs_of_one_id_keep_the_files_of_both(other_disk: Path, made: Path) -> None:
+    """Also while both are being copied."""
+    undelivered = Undelivered(other_disk, keep_s=60)
+    with ThreadPoolExecutor(8) as pool:
+        kept = [pool.submit(undelivered.keep, "job", [artifact(made)] * 20) for _ in range(8)]
+    names = [name for job in kept for name in job.result()]
+    assert len(names) == len(set(names)) == 160
+    assert {path.read_bytes() for path in (other_disk / "job").iterdir()} == {b"abc"}
 
 
 def test_none_is_kept_if_none_is_wanted(tmp_path: Path, made: Path) -> None:
