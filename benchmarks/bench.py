@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import functools
 import os
 import sys
 import tempfile
@@ -13,6 +14,8 @@ import aiohttp
 from rich.console import Console
 
 from benchmarks.added_time import measure_added_time
+from benchmarks.bucket import StoreStarter
+from benchmarks.conversion import measure_conversion
 from benchmarks.floor import BareClient
 from benchmarks.ground import Ground
 from benchmarks.idle_gaps import measure_idle_gaps
@@ -21,13 +24,19 @@ from benchmarks.memory import measure_memory
 from benchmarks.preflight import measure_preflight
 from benchmarks.report import Report, Row, print_table, save_report, to_json
 from benchmarks.start_time import measure_start_time
+from benchmarks.stored_jobs import measure_stored_jobs
+from benchmarks.uploads import measure_uploads
 from benchmarks.worker import worker_on
+from support.object_store import shared_object_store
 from support.real_comfyui import RealComfyUI, shared_comfyui
 
 MEASURES: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "added": measure_added_time,
     "gaps": measure_idle_gaps,
     "memory": measure_memory,
+    "uploads": measure_uploads,
+    "stored": measure_stored_jobs,
+    "conversion": measure_conversion,
     "start": measure_start_time,
     "preflight": measure_preflight,
     "idle": measure_idle_load,
@@ -42,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="comfyworker-bench-", ignore_cleanup_errors=True) as folder:
         _say("starting ComfyUI")
         comfyui = shared_comfyui(Path(folder), os.getpid(), os.environ)
-        report = asyncio.run(_measure(comfyui, names, options.rounds))
+        start_store = functools.partial(shared_object_store, Path(folder), os.getpid(), os.environ)
+        report = asyncio.run(_measure(comfyui, start_store, names, options.rounds))
     save_report(report)
     print_table(report, _console(stderr=options.json))
     if options.json:
@@ -50,14 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if report.is_met else 1
 
 
-async def _measure(comfyui: RealComfyUI, names: Sequence[str], rounds: int | None) -> Report:
+async def _measure(comfyui: RealComfyUI, start_store: StoreStarter, names: Sequence[str], rounds: int | None) -> Report:
     begun_at, load_before = time.perf_counter(), os.getloadavg()[0]
     async with (
         aiohttp.ClientSession() as session,
         BareClient(comfyui.url, comfyui.output_dir) as floor,
         worker_on(comfyui.url, comfyui.base_dir) as worker,
     ):
-        ground = Ground(comfyui, session, floor, worker, rounds, _say)
+        ground = Ground(comfyui, session, floor, worker, rounds, _say, start_store)
         rows: list[Row] = []
         for name in names:
             rows += await MEASURES[name](ground)

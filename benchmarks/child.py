@@ -1,4 +1,4 @@
-"""One side of a measure that needs a process of its own: `python -m benchmarks.child PLAN`, PLAN the JSON of `Plan`.
+"""One side of a measure that needs a process of its own: `python -m benchmarks.child`, the JSON of a `Plan` on stdin.
 
 Prints one JSON object with what it has measured.
 """
@@ -13,18 +13,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
 from benchmarks.floor import BareClient
+from benchmarks.resident import peak_bytes, reset_peak, resident_bytes
 from benchmarks.worker import worker_on
 from comfyworker.delivery.json_stream import iter_json
 from comfyworker.jobs import Graph
 from support.workflows import noise
-
-STATUS = Path("/proc/self/status")
-RESET_PEAK = "5"  # see proc(5), /proc/pid/clear_refs
 
 RunJob = Callable[[Graph], Awaitable[int]]
 """Runs a job and returns the bytes of its files; lets go of them afterwards."""
@@ -33,6 +31,8 @@ RunJob = Callable[[Graph], Awaitable[int]]
 @dataclass(frozen=True)
 class Plan:
     """What to measure."""
+
+    module: ClassVar[str] = "benchmarks.child"
 
     side: Literal["floor", "worker"]
     measure: Literal["memory", "idle"]
@@ -45,7 +45,7 @@ class Plan:
     idle_s: float = 10.0
 
     def to_json(self) -> str:
-        """Return the plan as this module's argument."""
+        """Return the plan as this module reads it."""
         return json.dumps(asdict(self))
 
 
@@ -83,10 +83,10 @@ async def _side(plan: Plan) -> AsyncIterator[RunJob]:
 
 async def _memory(run_job: RunJob, graph: Graph) -> dict[str, float]:
     gc.collect()
-    _reset_peak()
-    before_bytes = _status_bytes("VmRSS")
+    reset_peak()
+    before_bytes = resident_bytes()
     size_bytes = await run_job(graph)
-    return {"size_bytes": size_bytes, "added_bytes": _status_bytes("VmHWM") - before_bytes}
+    return {"size_bytes": size_bytes, "added_bytes": peak_bytes() - before_bytes}
 
 
 async def _idle(idle_s: float) -> dict[str, float]:
@@ -107,18 +107,5 @@ def _decoded_bytes(text: str) -> int:
     return len(text) // 4 * 3 - text.count("=", max(len(text) - 2, 0))
 
 
-def _reset_peak() -> None:
-    with contextlib.suppress(OSError):  # a kernel without it: the peak is then the process's whole life's
-        Path("/proc/self/clear_refs").write_text(RESET_PEAK, encoding="ascii")
-
-
-def _status_bytes(field: str) -> int:
-    for line in STATUS.read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    message = f"{STATUS} has no {field}"
-    raise RuntimeError(message)
-
-
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(measure(Plan(**json.loads(sys.argv[1]))))))
+    print(json.dumps(asyncio.run(measure(Plan(**json.load(sys.stdin))))))

@@ -1,11 +1,13 @@
 """What every measure stands on: the one ComfyUI of the run, the bare client, the worker."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
+from benchmarks.bucket import Bucket, StoreStarter
 from benchmarks.floor import BareClient
 from benchmarks.worker import Worker
 from support.real_comfyui import RealComfyUI
@@ -39,11 +41,17 @@ class Ground:
     rounds: int | None
     """What the caller asked for instead of each measure's own number."""
     say: Callable[[str], None]
+    start_store: StoreStarter
     _seen: set[int] = field(default_factory=set)
 
     def rounds_or(self, own: int) -> int:
         """Return how many rounds to make."""
         return self.rounds if self.rounds is not None else own
+
+    async def bucket(self) -> Bucket:
+        """Return a new bucket in the object store of the run, which is started when it is first asked for."""
+        store = await asyncio.to_thread(self.start_store)
+        return Bucket(store, await store.make_bucket())
 
     async def execution(self, prompt_id: str) -> Execution:
         """Return when a finished prompt ran."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import statistics
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
 from benchmarks.ground import Ground
 from benchmarks.report import Row
+from benchmarks.worker import Answer, Worker
 from comfyworker.jobs import Graph
 from support.workflows import text_to_image
 
@@ -18,21 +20,43 @@ async def measure_idle_gaps(ground: Ground) -> list[Row]:
     """Give 12 jobs at once, to ComfyUI itself and to the worker in turns, and look at the gaps between executions."""
     rounds = ground.rounds_or(ROUNDS)
     ground.say(f"idle time between {JOBS} waiting jobs (rounds: {rounds})")
+
+    async def measure() -> list[int]:
+        answers, gaps = await worker_gaps(ground, ground.worker)
+        for answer in answers:
+            ground.check(answer.pictures, 1)
+        return gaps
+
+    return await compare_gaps(ground, measure, rounds=rounds, name="gaps")
+
+
+async def compare_gaps(
+    ground: Ground, measure: Callable[[], Awaitable[list[int]]], *, rounds: int, name: str, to: str = ""
+) -> list[Row]:
+    """Let a bare client and `measure` give their jobs in turns; return the median of the gaps, and their sum.
+
+    Args:
+        ground: What they run on.
+        measure: Gives jobs to a worker, and returns the gaps in milliseconds.
+        rounds: How often.
+        name: What the rows begin with.
+        to: Where the worker's jobs go, as the rows say it.
+    """
     floor, ours = [], []
     for _ in range(rounds):
         floor.append(await _floor_gaps(ground))
-        ours.append(await _worker_gaps(ground))
+        ours.append(await measure())
     total = Row(
-        name="gaps.total",
-        what=f"idle over {JOBS} jobs, ComfyUI's own garbage collection (280 ms in 10 s) included",
+        name=f"{name}.total",
+        what=f"idle over {JOBS} jobs{to}, ComfyUI's own garbage collection (280 ms in 10 s) included",
         unit="ms",
         floor=statistics.median(sum(gaps) for gaps in floor),
         ours=statistics.median(sum(gaps) for gaps in ours),
         rounds=rounds,
     )
     gap = Row(
-        name="gaps.p50",
-        what=f"idle between two of {JOBS} waiting jobs, p50",
+        name=f"{name}.p50",
+        what=f"idle between two of {JOBS} waiting jobs{to}, p50",
         unit="ms",
         floor=_p50(floor),
         ours=_p50(ours),
@@ -60,13 +84,12 @@ async def _floor_gaps(ground: Ground) -> list[int]:
     return await _gaps(ground, [one.prompt_id for one in finished])
 
 
-async def _worker_gaps(ground: Ground) -> list[int]:
+async def worker_gaps(ground: Ground, worker: Worker) -> tuple[list[Answer], list[int]]:
+    """Give jobs to a worker at once; return its answers, and the gaps between executions in milliseconds."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(ground.worker.run(graph), name="job") for graph in _graphs()]
+        tasks = [group.create_task(worker.run(graph), name="job") for graph in _graphs()]
     answers = [task.result() for task in tasks]
-    for answer in answers:
-        ground.check(answer.pictures, 1)
-    return await _gaps(ground, [answer.prompt_id for answer in answers])
+    return answers, await _gaps(ground, [answer.prompt_id for answer in answers])
 
 
 async def _gaps(ground: Ground, prompt_ids: list[str]) -> list[int]:

@@ -23,7 +23,9 @@ class Row:
     ours: float
     rounds: int
     budget: float | None = None
-    """What `ours` may be at most; None for a figure that is only shown."""
+    """What `ours` may be at most, or must be at least; None for a figure that is only shown."""
+    is_more_better: bool = False
+    """Whether the budget is the least."""
     rule: str = ""
     """How the budget comes about, in words."""
     details: dict[str, float] = field(default_factory=dict)
@@ -31,7 +33,9 @@ class Row:
     @property
     def is_met(self) -> bool | None:
         """Whether the budget is met; None if there is none."""
-        return None if self.budget is None else self.ours <= self.budget
+        if self.budget is None:
+            return None
+        return self.ours >= self.budget if self.is_more_better else self.ours <= self.budget
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def _cells(row: Row) -> list[str]:
         floor = f"{row.floor:.2f}"
         difference = f"{row.ours - row.floor:+.2f}"
         ratio = f"{row.ours / row.floor:.2f}" if row.floor > 0 else "-"
-    budget = "-" if row.budget is None else f"≤ {row.budget:.2f}"
+    budget = "-" if row.budget is None else f"{'≥' if row.is_more_better else '≤'} {row.budget:.2f}"
     verdict = {True: "[green]met[/]", False: "[bold red]missed[/]", None: ""}[row.is_met]
     return [f"{row.what} [dim]({row.unit})[/]", floor, f"{row.ours:.2f}", difference, ratio, budget, verdict]
 

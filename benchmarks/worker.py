@@ -3,10 +3,10 @@
 import contextlib
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO, cast
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -15,7 +15,7 @@ from comfyworker.hosts.worker import open_pipeline
 from comfyworker.jobs import Graph, Timings
 from comfyworker.logs import configure_logs
 from comfyworker.pipeline import Pipeline
-from comfyworker.settings import load_settings
+from comfyworker.settings import LogSettings, load_settings
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Answer:
 
     @property
     def pictures(self) -> list[str]:
-        """The pictures in it, as base64."""
+        """The pictures in it, as base64, or their URLs where they went to object storage."""
         images = cast("list[dict[str, str]]", self.document["images"])  # the dialect's answer has this shape
         return [image["data"] for image in images]
 
@@ -42,7 +42,7 @@ class Worker:
         self._dialect = WorkerComfyUIDialect()
 
     async def run(self, graph: Graph) -> Answer:
-        """Answer one request, files as base64 inside.
+        """Answer one request, files as base64 inside, or in the object storage if there is one.
 
         Raises:
             RuntimeError: The job failed.
@@ -56,15 +56,18 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def worker_on(url: str, base_dir: Path) -> AsyncIterator[Worker]:
-    """Open a worker with its default settings on the ComfyUI at `url`; its log is written, but nobody reads it."""
-    settings = load_settings({"COMFY_API_URL": url, "COMFYUI_BASE_DIR": str(base_dir)})
-    with _nobody() as log:
-        configure_logs(settings.log, stream=log)
+async def worker_on(url: str, base_dir: Path, more: Mapping[str, str] | None = None) -> AsyncIterator[Worker]:
+    """Open a worker on the ComfyUI at `url`, with its default settings but those of `more`, by their variables."""
+    settings = load_settings({"COMFY_API_URL": url, "COMFYUI_BASE_DIR": str(base_dir), **(more or {})})
+    with unread_log(settings.log):
         async with open_pipeline(settings) as pipeline:
             await pipeline.pool.any_ready()
             yield Worker(pipeline)
 
 
-def _nobody() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
+@contextlib.contextmanager
+def unread_log(settings: LogSettings) -> Iterator[None]:
+    """Let the log be written, but nobody read it."""
+    with Path(os.devnull).open("w", encoding="utf-8") as log:
+        configure_logs(settings, stream=log)
+        yield
