@@ -48,6 +48,15 @@ def test_a_second_run_overwrites_nothing(comfyui: RealComfyUI, tmp_path: Path) -
     assert Image.open(tmp_path / "pictures/picture_00001_.png").getpixel((0, 0)) == (1, 1, 1)
 
 
+def test_brackets_in_a_name_are_shown_as_they_are(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """No name is taken for a mark of colour, and none ends the command."""
+    graph = workflows.colour((1, 2, 3))
+    graph[workflows.SAVE]["inputs"]["filename_prefix"] = "[v1]a[b]c"
+    done = run(comfyui, tmp_path, graph, "-o", "[/red]")
+    assert done.code == 0, done.err
+    assert "[/red]/[v1]a[b]c_00001_.png" in done.out
+
+
 def test_images_and_changed_inputs(comfyui: RealComfyUI, tmp_path: Path) -> None:
     """--image brings a picture under the name that the workflow uses; --set changes an input, by id or by title."""
     (tmp_path / "mine.png").write_bytes(png((255, 0, 0), 40))

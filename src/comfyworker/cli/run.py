@@ -155,13 +155,13 @@ def _document(result: JobResult) -> dict[str, JsonValue]:
 
 
 def _print_summary(result: JobResult) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)  # names may hold brackets
     table = Table(box=None, pad_edge=False, show_header=False)
     for artifact in result.artifacts:
         table.add_row(str(artifact.path), str(artifact.kind), _size(artifact), f"node {artifact.node_id}")
     console.print(table if result.artifacts else "the workflow made no artifacts")
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False)
+        console.print(f"warning: {warning}", style="yellow")
     spent = result.timings.model_dump(exclude_none=True)
     stages = "   ".join(f"{name.removesuffix('_s')} {seconds:.3f} s" for name, seconds in spent.items())
     console.print(stages, style="dim")
