@@ -20,6 +20,7 @@ from comfyworker.comfyui.client import NotConnected
 from comfyworker.comfyui.collecting import collect_outputs, remove_outputs
 from comfyworker.comfyui.instance import ComfyUIInstance, CrashedBeforeBegin
 from comfyworker.comfyui.pool import ComfyUIPool
+from comfyworker.comfyui.previews import PreviewSink
 from comfyworker.comfyui.tracker import PromptTracker
 from comfyworker.delivery.bringing import Bringer, delivery_failed
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
@@ -108,6 +109,7 @@ class Pipeline:
         delivery: Delivery | None = None,
         on_progress: ProgressSink | None = None,
         on_artifact: ArtifactSink | None = None,
+        on_preview: PreviewSink | None = None,
     ) -> JobResult:
         """Run one job to its end; a failure is a result too.
 
@@ -116,11 +118,12 @@ class Pipeline:
             delivery: Where its artifacts go; None chooses by the request and the settings.
             on_progress: Called for every change of progress, on the event loop; must not block.
             on_artifact: Called for every file that has been delivered, on the event loop; must not block.
+            on_preview: Called for every preview that ComfyUI makes while a node samples, on the event loop.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
         """
-        job = RunningJob(request, on_progress)
+        job = RunningJob(request, on_progress, on_preview)
         with structlog.contextvars.bound_contextvars(job_id=request.id, prompt_id=job.prompt_id):
             log.debug("job.started", nodes=len(job.graph), files=len(request.files))
             try:
@@ -267,7 +270,7 @@ class Pipeline:
         try:
             graph, used = rename_files(job.graph, classes, placed.names)
             job.warn_unused({file.name for file in files} - used)
-            tracker = PromptTracker(graph, node_weights(graph, classes))
+            tracker = PromptTracker(graph, node_weights(graph, classes), job.on_preview)
             clean_up.push_async_callback(
                 self._remove_outputs, job, instance, tracker, frozenset(output_nodes(graph, classes))
             )
@@ -276,7 +279,7 @@ class Pipeline:
                 mark_outputs(graph, classes, job.prompt_id),
                 prompt_id=job.prompt_id,
                 tracker=tracker,
-                extra_data=self._extra_data(job.request),
+                extra_data=self._extra_data(job),
                 withdraw_within_s=self._settings.job.cancel_deadline_s,
                 on_progress=job.report,
             )
@@ -346,6 +349,10 @@ class Pipeline:
             store = self._stores[instance.name] = InputStore(folder, upload=instance.upload)
         return store
 
-    def _extra_data(self, request: JobRequest) -> dict[str, JsonValue]:
-        key = request.comfy_org_api_key or self._settings.job.comfy_org_api_key
-        return {} if key is None else {"api_key_comfy_org": key.get_secret_value()}
+    def _extra_data(self, job: RunningJob) -> dict[str, JsonValue]:
+        key = job.request.comfy_org_api_key or self._settings.job.comfy_org_api_key
+        extra: dict[str, JsonValue] = {} if key is None else {"api_key_comfy_org": key.get_secret_value()}
+        method = self._settings.comfyui.preview_method
+        if job.on_preview is not None and method is not None:
+            extra["preview_method"] = method  # from 0.4 on ComfyUI reads it for each prompt
+        return extra

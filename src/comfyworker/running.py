@@ -13,6 +13,7 @@ import structlog
 from pydantic import JsonValue
 
 from comfyworker.comfyui.execution import Execution
+from comfyworker.comfyui.previews import PreviewSink
 from comfyworker.errors import JobCanceled, WorkerError
 from comfyworker.inputs.prepare import DecodedFile
 from comfyworker.jobs import Artifact, Graph, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
@@ -45,9 +46,16 @@ _WORDS = {
 class RunningJob:
     """What the pipeline knows of one job between its beginning and its end."""
 
-    def __init__(self, request: JobRequest, on_progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self,
+        request: JobRequest,
+        on_progress: Callable[[Progress], None] | None,
+        on_preview: PreviewSink | None = None,
+    ) -> None:
         """Begin; the clock runs from here."""
         self.request = request
+        self.on_preview = on_preview
+        """Who wants to see what nodes are at; None is nobody."""
         self.graph: Graph = request.workflow or {}
         """The workflow that runs, as far as it is put together."""
         self.used: dict[str, JsonValue] = {}

@@ -37,6 +37,7 @@ class PlainRunner:
         created_at: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         on_artifact: Callable[[Artifact], None] | None = None,
+        on_preview: Callable[[str, str, bytes], None] | None = None,
     ) -> JobResult:
         """Run one job: half of the progress, then the gate, then a file with the job's id in it."""
         self.begun.append(request.id)
@@ -46,6 +47,8 @@ class PlainRunner:
         try:
             if on_progress is not None:
                 on_progress(Progress(value=0.5))
+            if on_preview is not None:
+                on_preview("3", "image/jpeg", request.id.encode())
             await self.gate.wait()
             artifacts = await kept_delivery(request).deliver([self.make_file(request.id)])
             for artifact in artifacts:

@@ -11,6 +11,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from comfyworker.comfyui.client import ComfyUIClient, OutcomeUnknown
+from comfyworker.comfyui.previews import Preview
 from comfyworker.comfyui.socket import EventSocket
 from comfyworker.comfyui.tracker import NodeFailure, PromptTracker
 from comfyworker.errors import ComfyUICrashed, ComfyUIUnreachable, JobCanceled, NodeExecutionError, OutOfMemory
@@ -124,6 +125,11 @@ class PromptExecution:
         if self._tracker.is_finished:
             self._wake.set()
         self._report(progress)
+
+    def on_preview(self, preview: Preview) -> None:
+        """Take a preview of the prompt."""
+        self._heard_at = time.perf_counter()
+        self._tracker.feed_preview(preview)
 
     def on_connection_change(self) -> None:
         """Look again: events may have been missed."""

@@ -56,6 +56,8 @@ def plan_launch(
     own = ["--disable-auto-launch", "--listen", "127.0.0.1", "--verbose", settings.log_level]
     if use_cpu and "--cpu" not in settings.args:
         own.append("--cpu")
+    if settings.preview_method is not None:
+        own += ["--preview-method", settings.preview_method]
     return LaunchPlan(
         command=tuple(installation.command([*own, *args, "--port", str(port)])),
         environment=child_environment(process_environment(), gpu=gpu),

@@ -15,6 +15,7 @@ import aiohttp
 import structlog
 
 from comfyworker.comfyui._wire import parse_json
+from comfyworker.comfyui.previews import FEATURES, Preview, read_preview
 from comfyworker.settings import ComfyUISettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -28,6 +29,9 @@ class Follower(Protocol):
 
     def on_event(self, event_type: str, payload: Mapping[str, Any]) -> None:
         """Take one event; called for each, in order, on the event loop."""
+
+    def on_preview(self, preview: Preview) -> None:
+        """Take one preview; called on the event loop."""
 
     def on_connection_change(self) -> None:
         """Notice that the socket was lost or opened again: events may have been missed."""
@@ -54,6 +58,7 @@ class EventSocket:
         self._session = session
         self._settings = settings
         self._followers: dict[str, Follower] = {}
+        self._at_work: Follower | None = None
         self._failures = 0
         self._ended: Exception | None = None
         self._changed = asyncio.Event()
@@ -65,7 +70,9 @@ class EventSocket:
 
     def unfollow(self, prompt_id: str) -> None:
         """Stop handing on the events of `prompt_id`."""
-        self._followers.pop(prompt_id, None)
+        gone = self._followers.pop(prompt_id, None)
+        if gone is self._at_work:
+            self._at_work = None
 
     def abort(self, error: Exception) -> None:
         """Tell every follower that its prompt is lost, and whoever comes for the socket that there is none any more."""
@@ -129,10 +136,12 @@ class EventSocket:
             self._is_closing = False
             log.debug("socket.opened", openings=self.openings)
             self._tell_changed()
+            await socket.send_str(FEATURES)
             async for message in socket:
-                # Binary frames are previews, which nobody here asked for.
                 if message.type == aiohttp.WSMsgType.TEXT:
                     self._dispatch(message.data)
+                elif message.type == aiohttp.WSMsgType.BINARY:
+                    self._dispatch_preview(message.data)
         finally:
             self.is_open = False
             self._socket = None
@@ -156,12 +165,22 @@ class EventSocket:
         follower = self._followers.get(str(payload.get("prompt_id")))
         if follower is None:
             return
+        self._at_work = follower
         try:
             follower.on_event(str(message.get("type")), payload)
         except Exception:
             # Custom nodes send events under ComfyUI's names in shapes of their own: one such frame must not end the
             # socket, and with it every job on this ComfyUI.
             log.exception("socket.event_failed", event_type=str(message.get("type")))
+
+    def _dispatch_preview(self, frame: bytes) -> None:
+        preview = read_preview(frame)
+        if preview is None:
+            return
+        # ComfyUI runs one prompt at a time: one that is not named is that of the last event.
+        follower = self._at_work if preview.prompt_id is None else self._followers.get(preview.prompt_id)
+        if follower is not None:
+            follower.on_preview(preview)
 
     def _tell_changed(self) -> None:
         self._changed.set()

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from comfyworker.comfyui.previews import Preview, PreviewSink
 from comfyworker.jobs import Graph, Progress
 
 Payload = Mapping[str, Any]  # Any: an event's data is whatever ComfyUI sends; each field is checked where it is read
@@ -44,14 +45,16 @@ class PromptTracker:
     Feed it every event of the prompt in order; read `progress`, `outputs` and the end from it. Pure but for the clock.
     """
 
-    def __init__(self, graph: Graph, weights: Mapping[str, float]) -> None:
+    def __init__(self, graph: Graph, weights: Mapping[str, float], on_preview: PreviewSink | None = None) -> None:
         """Start before anything has happened.
 
         Args:
             graph: The workflow as it was submitted, for class names.
             weights: How much of the whole each node that will run counts for.
+            on_preview: Is told of each preview, with the node of `graph` that it is of.
         """
         self._graph = graph
+        self._on_preview = on_preview
         self._weights = dict(weights) or dict.fromkeys(graph, 1.0)
         self._total = sum(self._weights.values())
         self._done: set[str] = set()
@@ -98,6 +101,16 @@ class PromptTracker:
             return None
         handler(payload)
         return self._snapshot()
+
+    def feed_preview(self, preview: Preview) -> None:
+        """Take one preview."""
+        if self._on_preview is None or self.is_finished:
+            return
+        node = self._current
+        if preview.node_id is not None:
+            node = self._remember_root(preview.node_id, preview.display_node_id)
+        if node is not None:
+            self._on_preview(node, preview.content_type, preview.data)
 
     def complete_from_history(self, entry: Payload) -> Progress | None:
         """Take what `/history/{prompt_id}` says of the finished prompt; return the new progress if it changed.

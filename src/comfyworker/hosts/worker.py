@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from comfyworker.comfyui.pool import ComfyUIPool
+from comfyworker.comfyui.previews import PreviewSink
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.errors import WorkerError
 from comfyworker.finishing import finish
@@ -56,6 +57,7 @@ class Worker:
         created_at: float | None = None,
         on_progress: ProgressSink | None = None,
         on_artifact: ArtifactSink | None = None,
+        on_preview: PreviewSink | None = None,
     ) -> JobResult:
         """Run one job to its end; a failure is a result too.
 
@@ -66,6 +68,7 @@ class Worker:
             created_at: When it came in, in seconds of Unix time; None is now.
             on_progress: Called for every change of progress, on the event loop; must not block.
             on_artifact: Called for every file that has been delivered, on the event loop; must not block.
+            on_preview: Called for every preview that ComfyUI makes while a node samples, on the event loop.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
@@ -76,9 +79,11 @@ class Worker:
         except WorkerError as error:
             return _dated(JobResult.refused(request.id, error), created_at)
         if hook is None:
-            result = await self.pipeline.run(request, on_progress=on_progress, on_artifact=on_artifact)
+            result = await self.pipeline.run(
+                request, on_progress=on_progress, on_artifact=on_artifact, on_preview=on_preview
+            )
             return _dated(result, created_at)
-        return await self._run_and_tell(request, hook, created_at, on_progress, on_artifact)
+        return await self._run_and_tell(request, hook, created_at, on_progress, on_artifact, on_preview)
 
     async def _run_and_tell(
         self,
@@ -87,6 +92,7 @@ class Worker:
         created_at: float,
         on_progress: ProgressSink | None,
         on_artifact: ArtifactSink | None,
+        on_preview: PreviewSink | None,
     ) -> JobResult:
         notices = Notices(self._webhooks, hook)
         notices.started()
@@ -97,6 +103,7 @@ class Worker:
                     request,
                     on_progress=_both(notices.progress, on_progress),
                     on_artifact=_both(notices.artifact, on_artifact),
+                    on_preview=on_preview,
                 )
                 result = _dated(result, created_at)
                 notices.ended(result)

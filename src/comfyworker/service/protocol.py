@@ -18,6 +18,7 @@ class Runner(Protocol):
         created_at: float | None = None,
         on_progress: Callable[[Progress], None] | None = None,
         on_artifact: Callable[[Artifact], None] | None = None,
+        on_preview: Callable[[str, str, bytes], None] | None = None,
     ) -> JobResult:
         """Run one job; called in a task of its own, for as many jobs at once as there are places.
 
@@ -28,6 +29,7 @@ class Runner(Protocol):
             created_at: When it came in, in seconds of Unix time.
             on_progress: Must be called on the event loop; does not block.
             on_artifact: Must be called on the event loop; does not block.
+            on_preview: May be called on the event loop with a node's id, a media type and a picture; does not block.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then nothing of the job runs any more.

@@ -204,6 +204,7 @@ class Running:
                     created_at=record.created_at,
                     on_progress=job.tell_progress,
                     on_artifact=job.tell_output,
+                    on_preview=job.tell_preview,
                 )
         except WorkerError as error:
             return JobResult.refused(record.id, error)

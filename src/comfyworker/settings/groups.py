@@ -128,6 +128,12 @@ class ComfyUISettings(Group):
         description="How many jobs may be in one ComfyUI's own queue, the running one included; the next waits there, "
         "so that the GPU never waits.",
     )
+    preview_method: Literal["none", "auto", "latent2rgb", "taesd"] | None = Field(
+        default=None,
+        validation_alias=env("COMFYUI_PREVIEW_METHOD"),
+        description="How ComfyUI makes previews while a node samples (its --preview-method), which takes it a moment "
+        "for every step. Without it `comfyworker serve`, whose clients can see them, takes `auto`, and all else none.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO",
         validation_alias=env("COMFY_LOG_LEVEL"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import struct
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from comfyworker.comfyui.previews import FEATURES, Preview
 from comfyworker.comfyui.socket import EventSocket
 from comfyworker.errors import ComfyUICrashed
 from comfyworker.settings import ComfyUISettings
@@ -24,10 +26,16 @@ class Server:
         self.attempts: list[str] = []
         """The client id of each attempt."""
         self.sockets: list[web.WebSocketResponse] = []
+        self.received: list[str] = []
+        """What came over them."""
 
     async def send(self, text: str) -> None:
         """Send a frame over the newest socket."""
         await self.sockets[-1].send_str(text)
+
+    async def send_bytes(self, frame: bytes) -> None:
+        """Send a binary frame over the newest socket."""
+        await self.sockets[-1].send_bytes(frame)
 
     async def close(self) -> None:
         """Close the newest socket."""
@@ -54,8 +62,8 @@ class Server:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.sockets.append(socket)
-        async for _ in socket:
-            pass
+        async for message in socket:
+            self.received.append(message.data)
         return socket
 
 
@@ -64,6 +72,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.previews: list[Preview] = []
         self.changes = 0
         self.aborted: list[Exception] = []
 
@@ -72,6 +81,10 @@ class Watcher:
         if event_type == "break":
             raise ValueError(event_type)
         self.events.append((event_type, payload))
+
+    def on_preview(self, preview: Preview) -> None:
+        """Keep a preview."""
+        self.previews.append(preview)
 
     def on_connection_change(self) -> None:
         """Count."""
@@ -215,3 +228,68 @@ async def test_an_end_is_told_to_who_comes_later(server: Server) -> None:
         socket.abort(ComfyUICrashed("it ended"))
         with pytest.raises(ComfyUICrashed, match="it ended"):
             await socket.wait_usable()
+
+
+def preview_of(prompt_id: str) -> bytes:
+    """Return a preview as ComfyUI sends it to those who understand its metadata."""
+    metadata = b'{"image_type": "image/png", "prompt_id": "%s", "node_id": "3"}' % prompt_id.encode()
+    return struct.pack(">II", 4, len(metadata)) + metadata + b"picture"
+
+
+async def test_previews_go_to_who_follows_the_prompt(server: Server) -> None:
+    """They say whose they are, since the socket says at each opening that it understands that."""
+    one, other = Watcher(), Watcher()
+    async with running(server) as socket:
+        socket.follow("1", one)
+        socket.follow("2", other)
+        await socket.wait_usable()
+        await server.send_bytes(preview_of("1"))
+        await server.send_bytes(preview_of("nobody"))
+        await server.send_bytes(preview_of("2"))
+        await eventually(lambda: other.previews)
+        await server.close()
+        await eventually(lambda: len(server.received) == 2)
+    assert one.previews == [Preview("image/png", b"picture", prompt_id="1", node_id="3")]
+    assert server.received == [FEATURES, FEATURES]
+
+
+async def test_a_preview_without_a_name_is_that_of_the_prompt_at_work(server: Server) -> None:
+    """An older ComfyUI does not say whose it is; while nothing is known to run, it is nobody's."""
+    one, other = Watcher(), Watcher()
+    frame = struct.pack(">II", 1, 1) + b"picture"
+    async with running(server) as socket:
+        socket.follow("1", one)
+        socket.follow("2", other)
+        await socket.wait_usable()
+        await server.send_bytes(frame)
+        await server.send('{"type": "executing", "data": {"prompt_id": "2", "node": "3"}}')
+        await server.send_bytes(frame)
+        await eventually(lambda: other.previews)
+        socket.unfollow("2")
+        await server.send_bytes(frame)
+        await server.send('{"type": "a", "data": {"prompt_id": "1"}}')
+        await eventually(lambda: one.events)
+    assert (one.previews, other.previews) == ([], [Preview("image/jpeg", b"picture")])
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        b"",
+        b"\0",
+        struct.pack(">II", 1, 9),
+        struct.pack(">II", 3, 0),
+        struct.pack(">II", 4, 2**31),
+        b"\0\0\0\4\0\0\0\2[]",
+    ],
+)
+async def test_a_strange_binary_frame_harms_nobody(server: Server, strange: bytes) -> None:
+    """What is no preview is passed over, and the next one arrives."""
+    watcher = Watcher()
+    async with running(server) as socket:
+        socket.follow("1", watcher)
+        await socket.wait_usable()
+        await server.send_bytes(strange)
+        await server.send_bytes(preview_of("1"))
+        await eventually(lambda: watcher.previews)
+    assert len(watcher.previews) == 1

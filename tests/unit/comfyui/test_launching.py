@@ -112,3 +112,13 @@ def test_one_gpu_is_seen() -> None:
     environ = {"CUDA_VISIBLE_DEVICES": "0,1"}
     assert child_environment(environ, gpu="1")["CUDA_VISIBLE_DEVICES"] == "1"
     assert child_environment(environ, gpu=None)["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_previews_only_where_they_are_wanted(tmp_path: Path) -> None:
+    """ComfyUI makes none by itself; what the user's flags say of them comes behind ours, and so counts."""
+    installation = Installation(path=tmp_path, python=Path("/python"), version=None, base_dir=tmp_path)
+    settings = ComfyUISettings(preview_method="auto", args=("--preview-method", "taesd"))
+    command = plan_launch(installation, settings, port=1, slot=0, gpu=None, use_cpu=False).command
+    found = [command[index + 1] for index, part in enumerate(command) if part == "--preview-method"]
+    assert found == ["auto", "taesd"]
+    assert "--preview-method" not in flags(tmp_path)

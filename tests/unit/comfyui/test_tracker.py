@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfyworker.comfyui.previews import Preview
 from comfyworker.comfyui.tracker import NodeFailure, PromptTracker
 
 GRAPH: dict[str, dict[str, Any]] = {
@@ -169,3 +170,22 @@ def test_progress_never_runs_backwards(events: list[tuple[str, dict[str, Any]]])
     assert values == sorted(values)
     assert all(0.0 <= value <= 1.0 for value in values)
     assert [progress.nodes_done for progress in seen] == sorted(progress.nodes_done for progress in seen)
+
+
+def test_a_preview_is_of_the_node_that_the_workflow_has() -> None:
+    """A node that was made while another ran shows what that other one is at; one without a name is the current one."""
+    seen: list[tuple[str, str, bytes]] = []
+    tracker = PromptTracker(GRAPH, WEIGHTS, lambda *preview: seen.append(preview))
+    tracker.feed_preview(Preview("image/png", b"too early"))
+    tracker.feed("executing", {"node": "2"})
+    tracker.feed_preview(Preview("image/jpeg", b"current"))
+    tracker.feed_preview(Preview("image/png", b"named", node_id="3"))
+    tracker.feed_preview(Preview("image/png", b"made", node_id="made.0.1", display_node_id="2"))
+    tracker.feed("executing", {"node": None})
+    tracker.feed_preview(Preview("image/png", b"too late", node_id="3"))
+    assert seen == [("2", "image/jpeg", b"current"), ("3", "image/png", b"named"), ("2", "image/png", b"made")]
+
+
+def test_nobody_need_want_previews() -> None:
+    """Then they are passed over."""
+    PromptTracker(GRAPH, WEIGHTS).feed_preview(Preview("image/png", b"x", node_id="3"))

@@ -32,7 +32,7 @@ def picture(format_name: str) -> bytes:
 
 @pytest.mark.parametrize("format_name", FORMATS)
 async def test_a_picture_on_the_disk_is_recognised(tmp_path: Path, format_name: str) -> None:
-    """It stays where it is; its kind and digest are those of its bytes, and the limit of what is sent is not its own."""
+    """It stays where it is; kind and digest are those of its bytes, and the limit for what is sent does not hold."""
     data = picture(format_name)
     (file,) = await prepare_files([lying(tmp_path, data)], LIMITS)
     assert file == DecodedFile(

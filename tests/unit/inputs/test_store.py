@@ -183,9 +183,9 @@ async def test_a_cancelled_placing_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 async def test_without_a_folder_files_are_uploaded() -> None:
     """A ComfyUI on another machine gets them over its API, once while a job uses them."""
-    uploads: list[tuple[str, str, bytes]] = []
+    uploads: list[tuple[str, str, bytes | Path]] = []
 
-    async def upload(name: str, subfolder: str, data: bytes) -> None:
+    async def upload(name: str, subfolder: str, data: bytes | Path) -> None:
         uploads.append((name, subfolder, data))
 
     store = InputStore(None, upload)
@@ -202,7 +202,7 @@ async def test_an_upload_that_fails_is_tried_again_by_the_next_job() -> None:
     """A failure leaves nothing that a later job would rely on."""
     calls = 0
 
-    async def upload(name: str, subfolder: str, data: bytes) -> None:  # noqa: ARG001
+    async def upload(name: str, subfolder: str, data: bytes | Path) -> None:  # noqa: ARG001
         nonlocal calls
         calls += 1
         if calls == 1:

@@ -37,6 +37,7 @@ async def serve(
         ComfyUINotFound: there is no ComfyUI.
         InvalidSettings: a setting does not fit what it leads to, or another server has this STATE_DIR.
     """
+    settings = _with_previews(settings)
     deliveries = Deliveries(settings, serve=kept_delivery)
     with _noted_signals() as signals:
         async with open_worker(settings, cwd=cwd, deliveries=deliveries) as worker:
@@ -48,6 +49,13 @@ async def serve(
                 await signals.wait(1)
                 await _drain(app.state.context.service, settings.http.drain_timeout_s, signals)
     log.info("http.stopped")
+
+
+def _with_previews(settings: Settings) -> Settings:
+    """Return `settings` so that ComfyUI makes previews, which clients here can see, unless they say otherwise."""
+    if settings.comfyui.preview_method is not None:
+        return settings
+    return settings.model_copy(update={"comfyui": settings.comfyui.model_copy(update={"preview_method": "auto"})})
 
 
 async def _drain(service: JobService, within_s: float, signals: _Signals) -> None:
