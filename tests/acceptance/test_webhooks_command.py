@@ -57,6 +57,15 @@ async def test_messages_are_listed(tmp_path: Path, receiver: WebhookReceiver) ->
     assert "5ecre7" not in done.out + done.err
 
 
+async def test_a_host_without_a_name_is_listed_whole(tmp_path: Path) -> None:
+    """Brackets are part of it."""
+    async with make(tmp_path / "webhooks") as webhooks:
+        hook = webhooks.hook_for(JobRequest(id="job", webhook=WebhookOptions(url="http://[fd00::5]/x")))
+    assert hook is not None
+    await webhooks.put(hook, COMPLETED, BODY)
+    assert "http://[fd00::5]/…" in (await command(tmp_path, "list")).out
+
+
 async def test_a_message_is_sent_now(tmp_path: Path, receiver: WebhookReceiver) -> None:
     """What is taken is gone, what is not stays, and the exit code tells."""
     await put(tmp_path, receiver, "job-1", "job-2", "job-3")

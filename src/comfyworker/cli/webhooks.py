@@ -129,5 +129,5 @@ def _moment(seconds: float) -> str:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=_FILE_WIDTH)
+    console = Console(stderr=stderr, highlight=False, markup=False)  # an address may hold brackets
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, markup=False, width=_FILE_WIDTH)
