@@ -12,7 +12,7 @@ from comfyworker.delivery.inline import InlineDelivery
 from comfyworker.delivery.protocol import Delivery
 from comfyworker.delivery.store import StoreDelivery, StoreLocation, Stores, check_store_settings, find_location
 from comfyworker.delivery.telling import TellingDelivery
-from comfyworker.errors import InvalidRequest, Problem
+from comfyworker.errors import InvalidRequest, InvalidSettings, Problem
 from comfyworker.jobs import Artifact, DeliveryMode, JobRequest
 from comfyworker.settings import Settings
 
@@ -70,7 +70,7 @@ class Deliveries:
             InvalidRequest: it asks for object storage, and there is none, or it names one that cannot be.
             InvalidSettings: the worker's object storage is configured wrongly.
         """
-        location = find_location(self._settings.store, request.store)
+        location = self._location(request)
         mode = _mode(request, location)
         if mode is DeliveryMode.S3:
             if location is None:
@@ -87,6 +87,15 @@ class Deliveries:
             delivery = FittingDelivery(self._limit_bytes, otherwise=otherwise)
         return delivery if on_artifact is None else TellingDelivery(delivery, on_artifact)
 
+    def _location(self, request: JobRequest) -> StoreLocation | None:
+        try:
+            return find_location(self._settings.store, request.store)
+        except InvalidSettings:
+            # The worker's bucket may lack the keys that requests bring. Who does not want it need not know.
+            if _wants_store(request):
+                raise
+            return None
+
     def _within_limit(self, delivery: Delivery) -> Delivery:
         return delivery if self._limit_bytes is None else WithinLimit(delivery, self._limit_bytes)
 
@@ -97,7 +106,7 @@ class Deliveries:
             self._stores, location, request_id=request.id, prefix=request.output.prefix, on_artifact=on_artifact
         )
         if self._settings.delivery.fallback_inline:
-            return InlineFallback(delivery, self._limit_bytes)
+            return InlineFallback(delivery, self._limit_bytes, on_artifact)
         return delivery
 
 
@@ -105,9 +114,15 @@ def _mode(request: JobRequest, location: StoreLocation | None) -> DeliveryMode:
     output = request.output
     if output.delivery is not DeliveryMode.AUTO:
         return output.delivery
-    if location is not None and (request.store is not None or not output.only_inline):
-        return DeliveryMode.S3
-    return output.without_bucket
+    return DeliveryMode.S3 if location is not None and _wants_store(request) else output.without_bucket
+
+
+def _wants_store(request: JobRequest) -> bool:
+    """Tell whether a job's artifacts go to object storage where there is one."""
+    output = request.output
+    if output.delivery is not DeliveryMode.AUTO:
+        return output.delivery is DeliveryMode.S3
+    return request.store is not None or not output.only_inline
 
 
 def _no_store() -> InvalidRequest:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comfyworker.delivery.inline import InlineDelivery
 from comfyworker.delivery.json_stream import iter_json
 from comfyworker.delivery.protocol import Delivery
-from comfyworker.errors import AnswerTooLarge
+from comfyworker.delivery.telling import TellingDelivery
+from comfyworker.errors import AnswerTooLarge, DeliveryFailed
 from comfyworker.jobs import Artifact
 
 _ENTRY_BYTES = 512  # of one artifact's keys in the largest of the dialects
@@ -94,10 +95,19 @@ class WithinLimit:
 class InlineFallback:
     """Puts into the answer what another delivery could not bring, if it fits."""
 
-    def __init__(self, first: Delivery, limit_bytes: int | None) -> None:
-        """Try `first`, and keep the answer within `limit_bytes`; None is no limit."""
+    def __init__(
+        self, first: Delivery, limit_bytes: int | None, on_artifact: Callable[[Artifact], None] | None = None
+    ) -> None:
+        """Try another delivery first.
+
+        Args:
+            first: The other delivery.
+            limit_bytes: The largest answer; None is no limit.
+            on_artifact: Called for each file that is put into the answer.
+        """
         self._first = first
         self._limit_bytes = limit_bytes
+        self._on_artifact = on_artifact
 
     @property
     def keeps_outputs(self) -> bool:
@@ -108,8 +118,14 @@ class InlineFallback:
         """Return the artifacts as they are delivered; one that neither arrived nor fits keeps its `failure`."""
         delivered = await self._first.deliver(artifacts)
         inline = [artifact for artifact in delivered if artifact.failure is not None]
-        if not inline or (self._limit_bytes is not None and inline_bytes(inline) > self._limit_bytes):
+        if not inline or (self._limit_bytes is not None and inline_bytes(delivered) > self._limit_bytes):
             return delivered
         cleared = [artifact.model_copy(update={"failure": None}) for artifact in inline]
-        embedded = iter(await InlineDelivery().deliver(cleared))
+        try:
+            embedded = iter(await self._embedding().deliver(cleared))
+        except DeliveryFailed:
+            return delivered
         return tuple(artifact if artifact.failure is None else next(embedded) for artifact in delivered)
+
+    def _embedding(self) -> Delivery:
+        return InlineDelivery() if self._on_artifact is None else TellingDelivery(InlineDelivery(), self._on_artifact)

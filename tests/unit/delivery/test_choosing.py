@@ -71,6 +71,17 @@ def test_a_bucket_without_keys_is_told_before_the_job_runs() -> None:
         Deliveries(load_settings({"BUCKET_ENDPOINT_URL": "https://s3.example/b"})).choose(job(Output()))
 
 
+@pytest.mark.parametrize(
+    "output", [ONLY_INLINE, Output(delivery=DeliveryMode.BASE64), Output(delivery=DeliveryMode.URL)]
+)
+def test_a_bucket_without_keys_is_no_matter_to_who_does_not_want_it(output: Output) -> None:
+    """Its keys are for requests to bring; the others are served as if there was no bucket."""
+    deliveries = Deliveries(load_settings({"BUCKET_ENDPOINT_URL": "https://s3.example/b", "ANSWER_MAX_BYTES": "9000"}))
+    deliveries.choose(job(output))
+    with pytest.raises(InvalidRequest):
+        deliveries.choose(job(output, StoreOptions(access_key_id=SecretStr("half of the keys"))))
+
+
 def test_an_answer_is_limited_where_the_host_or_the_worker_says_so() -> None:
     """The worker's own figure goes before the host's."""
     base64 = job(Output(delivery=DeliveryMode.BASE64))

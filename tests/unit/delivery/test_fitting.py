@@ -131,3 +131,28 @@ async def test_a_file_that_neither_arrived_nor_fits_has_failed(tmp_path: Path) -
     """With the reason why it did not arrive."""
     [delivered] = await InlineFallback(Elsewhere("a.png"), 5000).deliver([artifact(tmp_path, "a.png", 3000)])
     assert (delivered.data, delivered.failure) == (None, DOWN)
+
+
+async def test_what_falls_back_fits_beside_all_that_is_in_the_answer(tmp_path: Path) -> None:
+    """Texts are there already."""
+    file = artifact(tmp_path, "a.png", 3000)
+    text = file.model_copy(update={"path": None, "name": "a.txt", "text": "x" * 3000})
+    fallback = InlineFallback(Elsewhere("a.png"), 10_000)
+    assert [each.failure for each in await fallback.deliver([file])] == [None]
+    assert [each.failure for each in await fallback.deliver([file, text])] == [DOWN, None]
+
+
+async def test_what_falls_back_is_told_of_too(tmp_path: Path) -> None:
+    """Once: the other delivery tells of what it brought itself."""
+    told: list[Artifact] = []
+    artifacts = [artifact(tmp_path, name, 3) for name in ("a.png", "b.png")]
+    delivered = await InlineFallback(Elsewhere("b.png"), None, told.append).deliver(artifacts)
+    assert told == [delivered[1]]
+
+
+async def test_what_cannot_be_read_does_not_fall_back(tmp_path: Path) -> None:
+    """What did arrive is not forgotten over it."""
+    gone, there = (artifact(tmp_path, name, 3) for name in ("a.png", "b.png"))
+    (tmp_path / "a.png").unlink()
+    delivered = await InlineFallback(Elsewhere("a.png"), None).deliver([gone, there])
+    assert [(each.failure, each.url) for each in delivered] == [(DOWN, None), (None, "https://b/k")]
