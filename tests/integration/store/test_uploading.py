@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -9,7 +10,7 @@ from pydantic import SecretStr
 from comfyworker.delivery.store import StoreDelivery, Stores
 from comfyworker.jobs import Artifact, StoreOptions
 from comfyworker.settings import StoreSettings
-from support.object_store import ObjectStore
+from support.object_store import DOMAIN, ObjectStore
 from support.object_store_client import fetch
 from support.object_store_proxy import StoreProxy
 from support.store_files import MEBIBYTE, PART_BYTES, located, store_settings, written
@@ -49,6 +50,20 @@ async def test_a_url_ends_and_another_object_has_another(object_store: ObjectSto
     assert "X-Amz-Expires=1234&" in url
     assert (await fetch(url)).status == 200
     assert (await fetch(url.replace("/job/a.png", "/job/b.png"))).status == 403
+
+
+async def test_urls_with_the_bucket_in_the_host(object_store: ObjectStore, tmp_path: Path) -> None:
+    """What is signed for such a host opens the object there."""
+    bucket = await object_store.make_bucket()
+    port = urlsplit(object_store.endpoint_url).port
+    await delivered(store_settings(object_store, bucket), written(tmp_path / "a b.png", 1000))
+    settings = store_settings(object_store, bucket, endpoint_url=f"http://{DOMAIN}:{port}", addressing="host")
+    async with Stores(settings) as stores:
+        url = await (await stores.open(located(settings))).url("job/a b.png", expires_s=60)
+    assert url.startswith(f"http://{bucket}.{DOMAIN}:{port}/job/a%20b.png?")
+    here = url.replace(f"{bucket}.{DOMAIN}:{port}", f"127.0.0.1:{port}", 1)
+    stored = await fetch(here, headers={"Host": f"{bucket}.{DOMAIN}:{port}"})
+    assert (stored.status, len(stored.body)) == (200, 1000)
 
 
 async def test_where_keys_begin_and_what_they_are_made_of(object_store: ObjectStore, tmp_path: Path) -> None:
@@ -94,7 +109,7 @@ async def test_an_acl_is_set_on_each_object(object_store: ObjectStore, tmp_path:
 async def test_an_acl_that_is_refused_fails_the_file(
     object_store: ObjectStore, store_proxy: StoreProxy, tmp_path: Path
 ) -> None:
-    """An object that nobody was meant to be kept from has not arrived as it should."""
+    """An object that nobody was meant to be kept from has not arrived as it should, and does not stay."""
     bucket = await object_store.make_bucket()
     store_proxy.answer_error("PUT", "*", query="acl*", status=400, code="AccessControlListNotSupported")
     settings = store_settings(object_store.behind(store_proxy.url), bucket, acl="public-read")
@@ -104,6 +119,7 @@ async def test_an_acl_that_is_refused_fails_the_file(
     assert answer.failure is not None
     assert "takes no ACLs" in answer.failure.message
     assert "BUCKET_ACL" in (answer.failure.hint or "")
+    assert await object_store.keys_in(bucket) == []
 
 
 async def test_requests_are_what_r2_and_b2_take(

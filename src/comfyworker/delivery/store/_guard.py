@@ -31,6 +31,7 @@ class Guard:
         self._password = secrets.token_urlsafe(18)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def check(self, location: StoreLocation) -> None:
         """Refuse an endpoint that leads to where no request may lead us, before anything is sent there.
@@ -65,6 +66,8 @@ class Guard:
             for writer in tuple(self._writers):
                 writer.transport.abort()
             await self._server.wait_closed()
+            if self._serving:
+                await asyncio.wait(self._serving)
             self._server = None
 
     async def _address(self, host: str, port: int) -> tuple[str, int]:
@@ -78,6 +81,10 @@ class Guard:
         return addresses[0], port
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         self._writers.add(writer)
         try:
             with contextlib.suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError, _Refused):

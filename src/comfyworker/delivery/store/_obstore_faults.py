@@ -25,6 +25,7 @@ _TLS = re.compile(
     r"^ +(?:error: )?(?:InvalidCertificate|InvalidMessage|AlertReceived|PeerIncompatible|PeerMisbehaved)\("
 )
 _ESCAPES = {r"\"": '"', r"\'": "'", r"\n": "\n", r"\\": "\\"}
+_BARE_REDIRECT = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
 _NOT_S3 = re.compile(r"^ +source: (?:Metadata|InvalidMultipartResponse|InvalidListResponse)", re.MULTILINE)
 _KINDS = {"Timeout": "timeout", "Connect": "connect"}
 
@@ -47,7 +48,7 @@ def _refusal(text: str) -> Refusal:
         rest = debug[found.end() :]
         status, body = _NUMBER.search(rest), _BODY.search(rest)
         return read_refusal(_unescaped(body[1]) if body else "", int(status[1]) if status else None)
-    if "inner: BareRedirect" in debug:
+    if _BARE_REDIRECT.search(debug):
         return Refusal(status=301, code="PermanentRedirect")
     if _NOT_S3.search(debug):
         return Refusal(network="not_s3")

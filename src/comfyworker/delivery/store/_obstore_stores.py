@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _GOOGLE = "https://storage.googleapis.com"
 _USER_AGENT = "comfyworker"
+_LEFT_TO_OBSTORE = "AWS_CHECKSUM_ALGORITHM and AWS_SERVER_SIDE_ENCRYPTION"
+"""What it takes from the environment all the same: neither has a value that means none."""
 
 
 def make_store(
@@ -88,8 +90,14 @@ def _s3(location: StoreLocation, client: ClientConfig, retry: RetryConfig) -> S3
         "token": _opened(location.session_token) or None,
         "expires_at": None,
     }
-    # A provider beats every variable, a session token's among them.
-    return S3Store(config=config, client_options=client, retry_config=retry, credential_provider=lambda: credential)
+    try:
+        # A provider beats every variable, a session token's among them.
+        return S3Store(config=config, client_options=client, retry_config=retry, credential_provider=lambda: credential)
+    except Exception:  # noqa: BLE001  # obstore's classes of errors overlap with Python's, and its text may hold a URL
+        raise StoreFault(
+            "it cannot be connected to: its endpoint cannot be used, or a variable of the environment does not let it",
+            hint=f"Look at {location.name_of('endpoint_url')}, and unset {_LEFT_TO_OBSTORE}.",
+        ) from None
 
 
 def _google(location: StoreLocation, client: ClientConfig, retry: RetryConfig) -> GCSStore:
@@ -111,7 +119,7 @@ def _google(location: StoreLocation, client: ClientConfig, retry: RetryConfig) -
             client_options=client,
             retry_config=retry,
         )
-    except Exception:  # noqa: BLE001  # obstore's classes of errors overlap with Python's, and its text may hold the key
+    except Exception:  # noqa: BLE001  # as for S3
         raise StoreFault(
             "its key cannot be used, or GOOGLE_SERVICE_ACCOUNT in the environment names another one",
             hint=f"Look at {name}, and unset GOOGLE_SERVICE_ACCOUNT.",
@@ -136,7 +144,7 @@ def _azure(location: StoreLocation, client: ClientConfig, retry: RetryConfig) ->
             retry_config=retry,
             credential_provider=lambda: credential,
         )
-    except Exception:  # noqa: BLE001  # as for Google
+    except Exception:  # noqa: BLE001  # as for S3
         raise StoreFault(
             "its account or key cannot be used",
             hint=f"Look at {location.name_of('access_key_id')} and {location.name_of('secret_access_key')}.",

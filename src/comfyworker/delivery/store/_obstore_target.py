@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ABORT_WITHIN_S = 3.0
 _MAX_EXPIRES_S = 604800
 _DELETES_AT_ONCE = 8
+_MOST_PARTS = 64
+"""Never reached: the buffers bound what is on its way."""
 
 
 class ObstoreTarget:
@@ -60,7 +62,7 @@ class ObstoreTarget:
                         attributes={"Content-Type": content_type},
                         use_multipart=not is_whole,
                         chunk_size=buffers.size_bytes,
-                        max_concurrency=64,
+                        max_concurrency=_MOST_PARTS,
                     )
                 )
                 del body  # Else the memory would be lent until this function ends.

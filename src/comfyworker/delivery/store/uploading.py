@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,9 +112,7 @@ class StoreDelivery:
         started = asyncio.get_running_loop().time()
         try:
             await target.put(key, artifact.path or Path(), artifact.content_type, buffers)
-            if self._location.acl is not None:
-                await target.set_acl(key, self._location.acl)
-            url = await self._url(target, key)
+            url = await self._opened(target, key)
         except StoreFault as fault:
             return self._failed(artifact, fault)
         took_s = asyncio.get_running_loop().time() - started
@@ -123,6 +122,17 @@ class StoreDelivery:
         if self._on_artifact is not None:
             self._on_artifact(arrived)
         return arrived
+
+    async def _opened(self, target: Target, key: str) -> str:
+        """Return where an object can be read that has just arrived; if it cannot be, remove it."""
+        try:
+            if self._location.acl is not None:
+                await target.set_acl(key, self._location.acl)
+            return await self._url(target, key)
+        except StoreFault:
+            with contextlib.suppress(StoreFault):  # what failed first is what has to be told
+                await target.withdraw([key])
+            raise
 
     async def _url(self, target: Target, key: str) -> str:
         base = self._location.public_url

@@ -1,9 +1,13 @@
 """Where outputs go, by what people write into the environment and into requests."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
+from yarl import URL
 
 from comfyworker.delivery.store import StoreLocation, check_store_settings, find_location
 from comfyworker.errors import InvalidRequest, InvalidSettings
@@ -365,3 +369,27 @@ def test_no_secret_is_shown() -> None:
     for secret in ("AKIA", "secret'", "tokentext"):
         assert secret not in repr(location)
         assert secret not in location.model_dump_json()
+
+
+ODD_TEXT = st.text(max_size=60) | st.from_regex(
+    r"(https?|s3|file|gs|az)://[a-z0-9.:/@?#%\\\[\]-]{0,40}", fullmatch=True
+)
+
+
+@given(endpoint=ODD_TEXT, bucket=ODD_TEXT, region=ODD_TEXT)
+def test_no_request_leads_anywhere_but_to_the_host_that_was_read(endpoint: str, bucket: str, region: str) -> None:
+    """Whatever it brings, it is refused as a request is, or leads to an http(s) URL that reads only one way."""
+    options = StoreOptions(endpoint_url=endpoint, bucket=bucket, region=region, **OWN_KEYS)
+    try:
+        location = find_location(StoreSettings(), options)
+    except InvalidRequest:
+        return
+    if location is None:
+        assert not endpoint.strip()
+        return
+    parts = urlsplit(location.base_url)
+    assert parts.scheme in {"http", "https"}
+    assert URL(location.base_url).host == parts.hostname
+    assert location.base_url.isascii()
+    assert not set(location.base_url) & set(" \\@?#\r\n\t")
+    assert location.folder is None
