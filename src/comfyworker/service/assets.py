@@ -11,8 +11,8 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterable
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -21,7 +21,7 @@ from comfyworker.errors import AssetTooLarge, BlobNotFound, HashMismatch, Invali
 from comfyworker.finishing import finish, in_thread
 from comfyworker.service.asset_table import AssetTable
 from comfyworker.service.database import Database, Transaction
-from comfyworker.service.keeping import link_or_copy, unkept
+from comfyworker.service.keeping import link_or_copy, unwritten
 from comfyworker.service.records import AssetRecord
 from comfyworker.service.state_folder import StateFolder, sync_folder
 from comfyworker.settings import QueueSettings
@@ -101,7 +101,7 @@ class Assets:
                 f"the bytes with the hash {digest} have just expired", hint="Upload the file."
             ) from error
         except OSError as error:
-            raise unkept(name, error) from error
+            raise unwritten(f"'{name}'", error) from error
         finally:
             await finish(in_thread(lambda: draft.unlink(missing_ok=True)), within_s=_CLEAN_UP_WITHIN_S, name="asset")
 
@@ -170,30 +170,27 @@ class Assets:
         """Write the record, and bring the file to its place if none is there; in the database's thread."""
         known = self._table.find_hash(transaction, asset.owner, asset.hash, asset.created_at)
         # Put in the place of one that is there, too: equal bytes, and who reads the old one goes on reading.
-        draft.replace(asset.path)
-        sync_folder(self._folder.assets)
+        try:
+            draft.replace(asset.path)
+            sync_folder(self._folder.assets)
+        except OSError as error:
+            raise unwritten(f"'{asset.name}'", error) from error
         self._table.insert(transaction, asset)
         return asset.model_copy(update={"created_new": known is None})
 
     async def _receive(self, chunks: AsyncIterable[bytes], draft: Path, name: str) -> tuple[int, str]:
         """Write the bytes to `draft`, durably; return how many they are, and their hash."""
         hasher, size_bytes, waiting = blake3(), 0, bytearray()
-        try:
-            file = await in_thread(lambda: draft.open("xb"))
-            try:
-                async for chunk in chunks:
-                    size_bytes += len(chunk)
-                    if size_bytes > self._settings.asset_max_bytes:
-                        raise _too_large(name, self._settings.asset_max_bytes)
-                    waiting += chunk
-                    if len(waiting) >= _PIECE_BYTES:
-                        await in_thread(functools.partial(_write, file, hasher, waiting))
-                        waiting = bytearray()
-                await in_thread(functools.partial(_write, file, hasher, waiting, is_last=True))
-            finally:
-                file.close()
-        except OSError as error:
-            raise unkept(name, error) from error
+        with await in_thread(functools.partial(_open, draft, name)) as file:
+            async for chunk in chunks:
+                size_bytes += len(chunk)
+                if size_bytes > self._settings.asset_max_bytes:
+                    raise _too_large(name, self._settings.asset_max_bytes)
+                waiting += chunk
+                if len(waiting) >= _PIECE_BYTES:
+                    await in_thread(functools.partial(_write, file, hasher, waiting, name))
+                    waiting = bytearray()
+            await in_thread(functools.partial(_write, file, hasher, waiting, name, is_last=True))
         return size_bytes, f"blake3:{hasher.hexdigest()}"
 
 
@@ -210,12 +207,25 @@ def check_hash(digest: str) -> str:
     return lowered
 
 
-def _write(file: BinaryIO, hasher: blake3, content: bytearray, *, is_last: bool = False) -> None:
-    file.write(content)
+def _open(path: Path, name: str) -> FileIO:
+    try:
+        return FileIO(path, "xb")
+    except OSError as error:
+        raise unwritten(f"'{name}'", error) from error
+
+
+def _write(file: FileIO, hasher: blake3, content: bytearray, name: str, *, is_last: bool = False) -> None:
     hasher.update(content)
-    if is_last:
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with memoryview(content) as view:
+            written = 0
+            while written < len(view):  # An unbuffered file may take less than it is given.
+                written += file.write(view[written:])
+        if is_last:
+            os.fsync(file.fileno())
+    except OSError as error:
+        # Not caught where the bytes are awaited: a connection that breaks there is an OSError too.
+        raise unwritten(f"'{name}'", error) from error
 
 
 def _too_large(name: str, limit_bytes: int) -> AssetTooLarge:

@@ -211,9 +211,8 @@ def _run_one(connection: sqlite3.Connection, transaction: Transaction, job: _Job
 
 
 def _tell(outcomes: Sequence[_Outcome]) -> None:
-    for job, value, error in outcomes:
-        if error is None and job.then is not None:
-            job.then(value)
+    for job, value, failure in outcomes:
+        error = failure or _tell_one(job, value)
         if job.future is None:
             if error is not None:
                 log.warning("service.not_written", error=str(error))
@@ -222,6 +221,17 @@ def _tell(outcomes: Sequence[_Outcome]) -> None:
                 job.future.set_result(value)
             else:
                 job.future.set_exception(error)
+
+
+def _tell_one(job: _Job[Any], value: object) -> Exception | None:
+    """Call what is to be called with the result; a fault in there must not keep others from hearing of theirs."""
+    try:
+        if job.then is not None:
+            job.then(value)
+    except Exception as error:
+        log.exception("service.not_told")
+        return error
+    return None
 
 
 def _translated(error: Exception) -> Exception:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
+import structlog
+from pydantic import ValidationError
 
-from comfyworker.jobs import JobStatus, Progress
+from comfyworker.errors import InternalError
+from comfyworker.jobs import JobError, JobStatus, Progress
 from comfyworker.service.database import Transaction
 from comfyworker.service.records import JobRecord, KeptArtifact, KeptResult
 from comfyworker.service.state_folder import StateFolder
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _COLUMNS = (
     "key, seq, owner, id, api, dialect, status, priority, created_at, queue_until, started_at, completed_at, "
@@ -128,7 +133,9 @@ class JobTable:
 
     def hand_back(self, transaction: Transaction, key: str) -> None:
         """Have a job that runs wait again, as if it had not begun."""
-        transaction.execute("UPDATE jobs SET status = 'queued', attempts = attempts - 1 WHERE key = ?", (key,))
+        transaction.execute(
+            "UPDATE jobs SET status = 'queued', started_at = NULL, attempts = attempts - 1 WHERE key = ?", (key,)
+        )
 
     def reserve_events(self, transaction: Transaction, key: str, event_id: int) -> None:
         """Note up to which id a job's events may have been told."""
@@ -168,7 +175,7 @@ class JobTable:
     def requeue(self, transaction: Transaction, keys: Sequence[str]) -> None:
         """Have jobs that ran when the server ended wait again; the files of their first runs are forgotten."""
         for key in keys:
-            transaction.execute("UPDATE jobs SET status = 'queued' WHERE key = ?", (key,))
+            transaction.execute("UPDATE jobs SET status = 'queued', started_at = NULL WHERE key = ?", (key,))
             transaction.execute("DELETE FROM assets WHERE job_key = ?", (key,))
 
     def expire(self, transaction: Transaction, row: JobRow, record: JobRecord) -> None:
@@ -219,6 +226,10 @@ class JobTable:
         found = transaction.execute("SELECT status, count(*) FROM jobs GROUP BY status").fetchall()
         return {JobStatus(status): number for status, number in found}
 
+    def has(self, transaction: Transaction, key: str) -> bool:
+        """Tell whether there is a job of this name."""
+        return transaction.execute("SELECT 1 FROM jobs WHERE key = ?", (key,)).fetchone() is not None
+
     def keys(self, transaction: Transaction) -> set[str]:
         """Return the names of all jobs."""
         return {key for (key,) in transaction.execute("SELECT key FROM jobs").fetchall()}
@@ -227,7 +238,7 @@ class JobTable:
         if columns is None:
             return None
         row = dict(zip(_COLUMNS.split(", "), columns, strict=True))
-        result = self._unpack_result(row.pop("result"))
+        result = self._unpack_result(row)
         key, seq, until, secrets, fingerprint, last = (
             row.pop(name) for name in ("key", "seq", "queue_until", "has_secrets", "fingerprint", "last_event_id")
         )
@@ -253,10 +264,16 @@ class JobTable:
         # Paths lead from the folder, which may be another one tomorrow.
         return result.model_copy(update={"artifacts": placed}).model_dump_json().encode()
 
-    def _unpack_result(self, stored: bytes | None) -> KeptResult | None:
+    def _unpack_result(self, row: dict[str, Any]) -> KeptResult | None:  # Any: each column has its own type
+        stored = row.pop("result")
         if stored is None:
             return None
-        result = KeptResult.model_validate_json(stored)
+        try:
+            result = KeptResult.model_validate_json(stored)
+        except ValidationError:
+            log.warning("service.result_not_read", job_id=row["id"])
+            error = InternalError("the result was written down by another version of the worker")
+            return KeptResult(id=row["id"], status=row["status"], error=JobError.of(error))
         placed = tuple(
             artifact
             if artifact.path is None

@@ -128,6 +128,19 @@ def _bring(source: Path, target: Path, *, copies: bool) -> None:
         link_or_copy(source, target)
 
 
+def unwritten(what: str, error: OSError) -> WorkerError:
+    """Return why something that came in is not on the disk."""
+    if error.errno in _FULL:
+        return InsufficientStorage(
+            f"the disk with the worker's STATE_DIR is full: {what} could not be written",
+            hint="Free space on it, or give the worker a larger disk.",
+        )
+    return InternalError(
+        f"{what} could not be written: {error.strerror}",
+        hint="The user that the worker runs as must be able to write to its STATE_DIR.",
+    )
+
+
 def unkept(name: str, error: OSError) -> WorkerError:
     """Return why the file `name` is not kept."""
     if error.errno in _FULL:

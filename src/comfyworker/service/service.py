@@ -148,7 +148,9 @@ class JobService:
             if not taken.is_repeat:
                 job = self._admit(taken.row)
                 job.secret_parts = stored.secret_parts
-                job.request = request if self._running.has_free_place else None
+                # One that begins at once need not be read again; those that wait take no memory.
+                begins_now = self._running.has_free_place and not stored.pinned
+                job.request = request if begins_now else None
                 self._running.join(job)
 
         ttl_s = self._settings.ttl_s if submission.ttl_s is None else submission.ttl_s
@@ -366,6 +368,8 @@ class JobService:
         await self._database.run(lambda transaction: self._store.jobs.requeue(transaction, [row.key for row in again]))
         for row in rows:
             record = row.record.model_copy(update={"status": JobStatus.QUEUED})
+            if row.key not in ends:
+                record = record.model_copy(update={"started_at": None})
             job = self._admit(row._replace(record=record))
             if row.record.attempts and row.key not in ends:
                 job.tell_log("warning", "the worker was started again, and runs the job once more")

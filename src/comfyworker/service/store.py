@@ -8,24 +8,24 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from comfyworker.errors import IdempotencyKeyReused, InternalError, NotFound
-from comfyworker.finishing import in_thread
+from comfyworker.errors import IdempotencyKeyReused, InternalError, MissingAsset, NotFound
+from comfyworker.finishing import finish, in_thread
 from comfyworker.jobs import JobRequest, JobStatus
 from comfyworker.service.asset_table import AssetTable
 from comfyworker.service.database import Database, Transaction
 from comfyworker.service.events import Event, pack_events, unpack_events
 from comfyworker.service.job_table import JobRow, JobTable, NewJob, files_of
-from comfyworker.service.keeping import unkept
+from comfyworker.service.keeping import link_or_copy, unwritten
 from comfyworker.service.live import LiveJob
 from comfyworker.service.records import JobRecord, KeptArtifact, Submission
-from comfyworker.service.state_folder import StateFolder, remove, write_durably
+from comfyworker.service.state_folder import StateFolder, remove, sync_folder, write_durably
 from comfyworker.service.stored_request import StoredRequest, load_request
 
 LARGE_BYTES = 64 * 1024
 """From here on a request is a file of its own; smaller ones are written sooner within the database."""
 _REQUEST = "request.json"
 _BODY = "body"
-_EXPIRED_AT_ONCE = 100
+_CLEAN_UP_WITHIN_S = 10.0
 
 
 class Taken(NamedTuple):
@@ -84,15 +84,14 @@ class JobStore:
             then(taken)
 
         try:
-            if large:
-                await in_thread(functools.partial(self._write, new.key, large))
+            if large or stored.pinned:
+                await in_thread(functools.partial(self._write, new.key, large, stored.pinned))
             return await self._database.run(functools.partial(self._add, new), then=noted)
         except OSError as error:
-            raise unkept("the request", error) from error
+            raise unwritten("the request", error) from error
         finally:
-            if large and not is_ours:
-                # Left to the next start where the caller was cancelled and nobody knows yet whose it is.
-                await self._drop_unused(new.key)
+            if (large or stored.pinned) and not is_ours:
+                await finish(self._drop_unused(new.key), within_s=_CLEAN_UP_WITHIN_S, name="files of a job")
 
     async def find_repeated(self, submission: Submission, stored: StoredRequest, record: JobRecord) -> JobRow | None:
         """Return the job that a submission names a second time; None if it is new.
@@ -194,11 +193,12 @@ class JobStore:
     async def request(self, key: str, secret_parts: dict[str, object] | None = None) -> JobRequest | None:
         """Return the request of a job; None if it has expired."""
         content, _ = await self._database.run(lambda transaction: self.jobs.payload(transaction, key))
+        folder = self._folder.job(key)
         if content is not None:
-            return load_request(content, secret_parts)
-        path = self._folder.job(key) / _REQUEST
+            return load_request(content, folder, secret_parts)
+        path = folder / _REQUEST
         try:
-            return await in_thread(lambda: load_request(path.read_bytes(), secret_parts))
+            return await in_thread(lambda: load_request(path.read_bytes(), folder, secret_parts))
         except FileNotFoundError:
             return None
 
@@ -245,13 +245,27 @@ class JobStore:
             transaction, key, record.owner, outputs, created_at=created_at, expires_at=record.expires_at
         )
 
-    def _write(self, key: str, large: dict[str, bytes]) -> None:
+    def _write(self, key: str, large: dict[str, bytes], pinned: dict[str, Path]) -> None:
+        """Have a job's files in its folder; those that it only names would be gone with who owns them."""
+        folder = self._folder.job(key)
         for name, content in large.items():
-            write_durably(self._folder.job(key) / name, content)
+            write_durably(folder / name, content)
+        for place, source in pinned.items():
+            target = folder / place
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                link_or_copy(source, target)
+            except FileNotFoundError as error:
+                raise MissingAsset(
+                    "an input file of the request has just expired", hint="Upload it, and send the request again."
+                ) from error
+        if pinned:
+            for written in (folder / "inputs", folder, folder.parent):
+                sync_folder(written)
 
     async def _drop_unused(self, key: str) -> None:
-        known = await self._database.run(self.jobs.keys)
-        if key not in known:
+        # Asked behind the insertion, which goes on when the caller is cancelled.
+        if not await self._database.run(lambda transaction: self.jobs.has(transaction, key)):
             await in_thread(lambda: remove(self._folder.job(key)))
 
 

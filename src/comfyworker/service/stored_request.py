@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from blake3 import blake3
 from pydantic import BaseModel, SecretStr
 
-from comfyworker.errors import InvalidRequest
+from comfyworker.errors import InternalError, InvalidRequest
 from comfyworker.jobs import DeliveryMode, JobRequest
 
 _NOT_ASKED_FOR = {"id", "warnings"}
@@ -22,6 +23,8 @@ class StoredRequest(NamedTuple):
     fingerprint: str
     secret_parts: dict[str, Any]  # Any: each field has its own type
     """The fields of the request that hold secrets, whole; they are never written down."""
+    pinned: dict[str, Path]
+    """The files on our disk that the request names, by the place within the job's folder where `content` has them."""
 
 
 def store_request(request: JobRequest) -> StoredRequest:
@@ -33,23 +36,43 @@ def store_request(request: JobRequest) -> StoredRequest:
     secret_parts = {
         name: value for name in type(request).model_fields if _holds_secret(value := getattr(request, name))
     }
+    pinned = {f"inputs/{index}": file.path for index, file in enumerate(request.files) if file.path is not None}
     try:
-        plain = _without_secrets(request).model_dump(mode="json")
-        # Not orjson: what the request holds comes back as it was, NaN and integers of any size included.
-        content = json.dumps(plain, separators=(",", ":")).encode()
+        plain = _without_secrets(request).model_dump()
         asked = {name: value for name, value in plain.items() if name not in _NOT_ASKED_FOR}
-        digest = blake3(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        digest = blake3(json.dumps(asked, sort_keys=True, default=_plain).encode()).hexdigest()
+        for place in pinned:
+            plain["files"][int(place.rpartition("/")[2])]["path"] = place
+        # Not orjson: what the request holds comes back as it was, NaN and integers of any size included.
+        content = json.dumps(plain, separators=(",", ":"), default=_plain).encode()
     except (RecursionError, ValueError) as error:
         raise InvalidRequest(
             "the request is nested too deeply", hint="Send a workflow of fewer levels; ComfyUI needs only three."
         ) from error
-    return StoredRequest(content, digest, secret_parts)
+    return StoredRequest(content, digest, secret_parts, pinned)
 
 
-def load_request(content: bytes, secret_parts: dict[str, Any] | None = None) -> JobRequest:
-    """Return the request that was written down, with its secrets where there still are any."""
-    request = JobRequest.model_validate(json.loads(content))
-    return request.model_copy(update=secret_parts) if secret_parts else request
+def load_request(content: bytes, folder: Path, secret_parts: dict[str, Any] | None = None) -> JobRequest:
+    """Return the request that was written down.
+
+    Args:
+        content: What was written.
+        folder: The job's folder, where its files are pinned.
+        secret_parts: What was not written, where it is still known.
+
+    Raises:
+        InternalError: another version wrote it, whose requests are not ours.
+    """
+    try:
+        request = JobRequest.model_validate(json.loads(content))
+    except ValueError as error:
+        raise InternalError(
+            "the job's request was written down by another version of the worker", hint="Send the request again."
+        ) from error
+    files = tuple(
+        file if file.path is None else file.model_copy(update={"path": folder / file.path}) for file in request.files
+    )
+    return request.model_copy(update={"files": files, **(secret_parts or {})})
 
 
 def wants_inline(request: JobRequest) -> bool:
@@ -68,6 +91,13 @@ def to_be_kept(request: JobRequest) -> JobRequest:
     delivery = DeliveryMode.URL if output.delivery is DeliveryMode.BASE64 else output.delivery
     kept = output.model_copy(update={"delivery": delivery, "without_bucket": DeliveryMode.URL})
     return request.model_copy(update={"output": kept})
+
+
+def _plain(value: object) -> object:
+    """Return what JSON has no word for in one that it has."""
+    if isinstance(value, SecretStr):
+        return ""  # Only empty ones are left here.
+    return sorted(value) if isinstance(value, frozenset) else str(value)
 
 
 def _holds_secret(value: object) -> bool:

@@ -72,14 +72,16 @@ async def test_a_state_folder_may_move(tmp_path: Path, runner: PlainRunner) -> N
         assert output.path.read_text() == "made for job-1"
 
 
-async def test_no_more_run_than_there_are_places(tmp_path: Path, runner: PlainRunner) -> None:
+async def test_no_more_run_than_there_are_places(tmp_path: Path, held: PlainRunner) -> None:
     """Twenty jobs on three places: all end, never more than three at a time."""
-    async with service_in(tmp_path / "state", runner, places=3) as service:
+    async with service_in(tmp_path / "state", held, places=3) as service:
         for number in range(20):
             await service.submit(submission(f"job-{number}"))
+        await eventually(lambda: len(held.begun) == 3)
+        held.gate.set()
         records = [await service.wait("", f"job-{number}", timeout_s=20) for number in range(20)]
     assert {record.status for record in records} == {JobStatus.SUCCEEDED}
-    assert runner.most_at_once == 3
+    assert held.most_at_once == 3
 
 
 async def test_higher_priorities_first_then_the_older(tmp_path: Path, held: PlainRunner) -> None:
