@@ -22,6 +22,7 @@ from obstore.store import S3Store
 from yarl import URL
 
 from benchmarks.resident import peak_bytes, reset_peak, resident_bytes
+from benchmarks.signed_put import put_signed
 from benchmarks.worker import unread_log
 from comfyworker.delivery.choosing import Deliveries
 from comfyworker.jobs import Artifact, ArtifactKind, JobRequest
@@ -29,8 +30,9 @@ from comfyworker.settings import load_settings
 
 WARM_UP_BYTES = 100_000
 CONTENT_TYPE = "video/mp4"
+LIMIT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
 
-Side = Literal["worker", "obstore", "aiohttp"]
+Side = Literal["worker", "obstore", "signed_put", "bare_put"]
 Upload = Callable[[Path], Awaitable[None]]
 
 
@@ -71,7 +73,8 @@ async def measure(plan: UploadPlan) -> dict[str, float]:
     sides: dict[Side, Callable[[UploadPlan, list[Path]], Awaitable[dict[str, float]]]] = {
         "worker": _by_worker,
         "obstore": _by_obstore,
-        "aiohttp": _by_aiohttp,
+        "signed_put": _by_signed_put,
+        "bare_put": _by_bare_put,
     }
     try:
         figures = await sides[plan.side](plan, [small, path])
@@ -107,9 +110,14 @@ async def _by_obstore(plan: UploadPlan, paths: list[Path]) -> dict[str, float]:
     return await _measured(upload, paths)
 
 
-async def _by_aiohttp(plan: UploadPlan, paths: list[Path]) -> dict[str, float]:
-    store, limit = plain_store(plan.environ), aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
-    async with aiohttp.ClientSession(timeout=limit) as session:
+async def _by_signed_put(plan: UploadPlan, paths: list[Path]) -> dict[str, float]:
+    async with aiohttp.ClientSession(timeout=LIMIT) as session:
+        return await _measured(functools.partial(put_signed, session, plan.environ), paths)
+
+
+async def _by_bare_put(plan: UploadPlan, paths: list[Path]) -> dict[str, float]:
+    store = plain_store(plan.environ)
+    async with aiohttp.ClientSession(timeout=LIMIT) as session:
 
         async def upload(path: Path) -> None:
             url = await obstore.sign_async(store, "PUT", path.name, timedelta(hours=1))
