@@ -44,6 +44,11 @@ def short_answer(record: JobRecord) -> dict[str, JsonValue]:
     return {"id": record.id, "status": status_word(record)}
 
 
+def queued_answer(record: JobRecord) -> dict[str, JsonValue]:
+    """Return what a client hears whose job was just taken: it is in the queue, if only for a moment."""
+    return {"id": record.id, "status": _WORDS[JobStatus.QUEUED]}
+
+
 def cancel_answer(record: JobRecord) -> dict[str, JsonValue]:
     """Return what became of the wish to cancel a job: for RunPod it is cancelled before ComfyUI has let go of it."""
     answer = short_answer(record)

@@ -23,6 +23,7 @@ from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
 from comfyworker.hosts.http.runpod.answers import (
     cancel_answer,
+    queued_answer,
     render_error,
     short_answer,
     status_answer,
@@ -33,7 +34,6 @@ from comfyworker.hosts.http.runpod.refused import RefusedJobs
 from comfyworker.hosts.http.runpod.streaming import StreamMarks
 from comfyworker.hosts.http.runpod.submission import API_NAME, make_submission, read_platform
 from comfyworker.hosts.http.vast import answers as vast
-from comfyworker.jobs import JobStatus
 from comfyworker.service import JobRecord
 
 Owner = Annotated[str, Depends(owner_of)]
@@ -59,9 +59,9 @@ class RunPodRoutes:
         A job whose `input` is wrong has failed already.
         """
         record = await self._submit(request, owner)
-        if record.status is JobStatus.FAILED:
+        if record.is_terminal:
             return json_answer(await status_answer(request, record))
-        return json_answer(short_answer(record))
+        return json_answer(short_answer(record) if record.is_repeat else queued_answer(record))
 
     async def run_and_wait(self, request: Request, owner: Owner, wait: Wait = None) -> Response:
         """Take a job and answer when it has ended, or has taken too long: then ask for its status."""
@@ -100,7 +100,7 @@ class RunPodRoutes:
         except NotFound:
             self._refused.check_retry(owner, job_id)
             raise
-        return json_answer(short_answer(record))
+        return json_answer(queued_answer(record))
 
     async def purge_queue(self, request: Request, owner: Owner) -> Response:
         """Cancel all jobs that wait; those that run go on."""

@@ -45,7 +45,9 @@ _Answers = dict[int | str, dict[str, Any]]  # Any: FastAPI's
 async def generate(request: Request, owner: Owner) -> Response:
     """Take a job and answer at once; `/result/{id}` tells what comes of it."""
     taken = await _take(request, owner)
-    return taken if isinstance(taken, Response) else json_answer(pending(taken), _ACCEPTED)
+    if isinstance(taken, Response):
+        return taken
+    return await result_answer(request, taken) if taken.is_terminal else json_answer(pending(taken), _ACCEPTED)
 
 
 async def generate_sync(request: Request, owner: Owner) -> Response:
