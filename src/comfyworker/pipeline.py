@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import structlog
 from pydantic import JsonValue
 
 from comfyworker.comfyui.client import NotConnected
-from comfyworker.comfyui.collecting import collect_outputs, remove_outputs
+from comfyworker.comfyui.collecting import Collected, collect_outputs, find_outputs, remove_outputs
 from comfyworker.comfyui.instance import ComfyUIInstance, CrashedBeforeBegin
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.comfyui.previews import PreviewSink
@@ -48,6 +49,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 ProgressSink = Callable[[Progress], None]
 
 _CLEAN_UP_WITHIN_S = 10.0
+_KEEP_BYTES_PER_S = 10e6  # which a slow disk takes
 _ATTEMPTS = 3  # of a job whose ComfyUI ended before it had begun with it
 
 
@@ -191,7 +193,7 @@ class Pipeline:
             instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
                 spool = await clean_up.enter_async_context(self._spool())
-                collected = await collect_outputs(instance, tracker.outputs, spool=spool)
+                collected = await self._collect(job, instance, tracker, spool)
                 job.warnings.extend(collected.warnings)
             with job.at(Stage.DELIVER):
                 await self._deliver(job, delivery, collected.artifacts, spool)
@@ -200,14 +202,22 @@ class Pipeline:
         self._clean_ups.create_task(clean_up.aclose(), name=f"cleaning up after {job.prompt_id}")
         return job.succeeded()
 
+    async def _collect(
+        self, job: RunningJob, instance: ComfyUIInstance, tracker: PromptTracker, spool: Path
+    ) -> Collected:
+        """Bring the outputs within reach; where one is not, the others are kept."""
+        try:
+            return await collect_outputs(instance, tracker.outputs, spool=spool)
+        except BaseException as error:
+            await self._keep_unless_canceled(job, error, find_outputs(instance, tracker.outputs))
+            raise
+
     async def _deliver(self, job: RunningJob, delivery: Delivery, artifacts: tuple[Artifact, ...], spool: Path) -> None:
         """Bring the artifacts to where they belong; what does not arrive is kept, and fails the job."""
         try:
             brought = await self._bringer.bring(artifacts, job.request.output, delivery=delivery, spool=spool)
         except BaseException as error:
-            # A job that somebody canceled is not wanted any more; one that ran out of time may be.
-            if not isinstance(error, asyncio.CancelledError) or job.is_overdue:
-                await self._keep(job, artifacts)
+            await self._keep_unless_canceled(job, error, artifacts)
             raise
         job.artifacts = brought.artifacts
         job.warnings.extend(brought.warnings)
@@ -216,16 +226,22 @@ class Pipeline:
             raise delivery_failed(brought.artifacts, kept=await self._keep(job, lost))
         job.keeps_outputs = delivery.keeps_outputs
 
+    async def _keep_unless_canceled(self, job: RunningJob, error: BaseException, artifacts: Sequence[Artifact]) -> None:
+        # A job that somebody canceled is not wanted any more; one that ran out of time may be.
+        if not isinstance(error, asyncio.CancelledError) or job.is_overdue:
+            await self._keep(job, artifacts)
+
     async def _keep(self, job: RunningJob, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
         """Keep files that did not arrive, also while the job is being cancelled; return the names of those kept."""
-        kept: list[str] = []
 
         async def keep() -> None:
-            kept.extend(await asyncio.to_thread(self._undelivered.keep, job.request.id, artifacts))
+            job.kept = await asyncio.to_thread(self._undelivered.keep, job.request.id, artifacts)
 
-        await finish(keep(), within_s=_CLEAN_UP_WITHIN_S, name="undelivered files")
+        size_bytes = sum(artifact.size_bytes for artifact in artifacts)
+        within_s = _CLEAN_UP_WITHIN_S + size_bytes / _KEEP_BYTES_PER_S
+        await finish(keep(), within_s=within_s, name="undelivered files")
         self._sweep()
-        return tuple(kept)
+        return job.kept
 
     def _sweep(self) -> None:
         self._clean_ups.create_task(asyncio.to_thread(self._undelivered.sweep), name="sweeping undelivered files")
@@ -271,9 +287,8 @@ class Pipeline:
             graph, used = rename_files(job.graph, classes, placed.names)
             job.warn_unused({file.name for file in files} - used)
             tracker = PromptTracker(graph, node_weights(graph, classes), job.on_preview)
-            clean_up.push_async_callback(
-                self._remove_outputs, job, instance, tracker, frozenset(output_nodes(graph, classes))
-            )
+            nodes = frozenset(output_nodes(graph, classes))
+            clean_up.push_async_callback(self._remove_outputs, job, instance, tracker, nodes, since=time.time())
             job.enter(Stage.EXECUTE)
             execution = await instance.execute(
                 mark_outputs(graph, classes, job.prompt_id),
@@ -321,13 +336,19 @@ class Pipeline:
         return job.fetched
 
     async def _remove_outputs(
-        self, job: RunningJob, instance: ComfyUIInstance, tracker: PromptTracker, nodes: frozenset[str]
+        self,
+        job: RunningJob,
+        instance: ComfyUIInstance,
+        tracker: PromptTracker,
+        nodes: frozenset[str],
+        *,
+        since: float,
     ) -> None:
         if job.keeps_outputs or self._settings.delivery.keep_outputs:
             return
         if instance.folders is None or not tracker.outputs:
             return
-        remove = asyncio.to_thread(remove_outputs, instance.folders, dict(tracker.outputs), nodes)
+        remove = asyncio.to_thread(remove_outputs, instance.folders, dict(tracker.outputs), nodes, since=since)
         await finish(remove, within_s=_CLEAN_UP_WITHIN_S, name="outputs")
 
     @contextlib.asynccontextmanager

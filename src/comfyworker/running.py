@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from comfyworker.comfyui.execution import Execution
 from comfyworker.comfyui.previews import PreviewSink
+from comfyworker.delivery.bringing import KEPT_HINT
 from comfyworker.errors import JobCanceled, WorkerError
 from comfyworker.inputs.prepare import DecodedFile
 from comfyworker.jobs import Artifact, Graph, JobError, JobRequest, JobResult, JobStatus, Progress, Timings
@@ -71,6 +72,8 @@ class RunningJob:
         """The node classes that the workflow has been found to fit."""
         self.artifacts: tuple[Artifact, ...] = ()
         """What came out of the delivery, also where some of it did not arrive."""
+        self.kept: tuple[str, ...] = ()
+        """The names of files that did not arrive and are kept on our disk for a while."""
         self.deadline: asyncio.Timeout | None = None
         """What stops the job when its time is over."""
         self.keeps_outputs = False
@@ -151,7 +154,7 @@ class RunningJob:
     def failed(self, error: WorkerError) -> JobResult:
         """Return the result of a job that came to nothing."""
         status = JobStatus.CANCELED if isinstance(error, JobCanceled) else JobStatus.FAILED
-        return self._result(status, error=JobError.of(error))
+        return self._result(status, error=self._with_kept(JobError.of(error)))
 
     def log_end(self, result: JobResult) -> None:
         """Write the one line that every job ends with."""
@@ -164,6 +167,13 @@ class RunningJob:
             log.warning(
                 "job.ended", status=str(result.status), code=result.error.code, error=result.error.message, **timings
             )
+
+    def _with_kept(self, error: JobError) -> JobError:
+        """Return the error with what is kept of the job's files, unless it says so itself."""
+        if not self.kept or "kept" in error.details:
+            return error
+        hint = f"{error.hint} {KEPT_HINT}" if error.hint else KEPT_HINT
+        return error.model_copy(update={"hint": hint, "details": {**error.details, "kept": [*self.kept]}})
 
     def _add_wait(self, seconds: float) -> None:
         self._waited_s = (self._waited_s or 0.0) + seconds

@@ -22,6 +22,7 @@ from comfyworker.jobs import Artifact, ArtifactKind
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+_CLOCKS_DIFFER_S = 10.0  # ours and that of a disk on the network
 _AT_ONCE = 4  # streams from one ComfyUI; it serves them from one event loop
 
 
@@ -67,18 +68,37 @@ async def collect_outputs(instance: ComfyUIInstance, outputs: Mapping[str, Any],
     return Collected(artifacts=tuple(artifacts), warnings=(*selected.warnings, *warnings))
 
 
-def remove_outputs(folders: Folders, outputs: Mapping[str, Any], nodes: frozenset[str]) -> None:
+def find_outputs(instance: ComfyUIInstance, outputs: Mapping[str, Any]) -> tuple[Artifact, ...]:
+    """Return those of an execution's files that are there, where others are not; none without a shared disk."""
+    if instance.folders is None:
+        return ()
+    found = []
+    for file in select_outputs(parse_outputs(outputs)).files:
+        with contextlib.suppress(DeliveryFailed, OSError):
+            path = _locate(instance.folders, file)
+            found.append(_file_artifact(file, path, path.stat().st_size, None))
+    return tuple(found)
+
+
+def remove_outputs(folders: Folders, outputs: Mapping[str, Any], nodes: frozenset[str], *, since: float) -> None:
     """Remove the files that `nodes` reported, and the subfolders that are empty then.
 
-    Only for nodes that ran for this job alone: a cached node of a later job would still refer to its files.
     A file that is gone already is no fault, and one that cannot be removed is logged: the job is over either way.
+
+    Args:
+        folders: Where they are.
+        outputs: What each node reported.
+        nodes: Those that ran for this job alone: a cached node of a later job would still refer to its files.
+        since: When the job began, in seconds of Unix time. A file that is older is its user's, which a node shows.
     """
     leftovers = []
     for file in parse_outputs({node: ui for node, ui in outputs.items() if node in nodes}).files:
         if file.is_preview:  # a model that a node shows may be the user's own
             continue
         with contextlib.suppress(DeliveryFailed):  # a name that leads elsewhere was never ours to remove
-            leftovers.append(_locate(folders, file))
+            path = _locate(folders, file)
+            if not _is_older(path, since - _CLOCKS_DIFFER_S):
+                leftovers.append(path)
     for path in leftovers:
         try:
             path.unlink(missing_ok=True)
@@ -90,6 +110,13 @@ def remove_outputs(folders: Folders, outputs: Mapping[str, Any], nodes: frozense
 
 def _locate(folders: Folders, file: OutputFile) -> Path:
     return folders.resolve(file.folder_type, file.subfolder, file.filename)
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime < moment
+    except OSError:
+        return False
 
 
 def _remove_empty(folder: Path, bases: Sequence[Path]) -> None:

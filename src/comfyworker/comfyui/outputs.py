@@ -130,7 +130,9 @@ def _read_preview(path: str, node_id: str, key: str) -> _Item:
 
 def _read_entry(entry: object, node_id: str, key: str) -> _Item:
     if isinstance(entry, str):
-        return OutputText(text=entry, node_id=node_id, output_key=key)
+        # Halves of pairs, which nodes make of bytes that they cannot read, are no text that could be sent on.
+        text = entry.encode(errors="replace").decode()
+        return OutputText(text=text, node_id=node_id, output_key=key)
     if entry is None or isinstance(entry, bool):
         return None  # A flag that describes the node's other outputs, as `animated: [true]`.
     if isinstance(entry, Mapping) and "filename" in entry:

@@ -13,6 +13,8 @@ from comfyworker.errors import DeliveryFailed, Problem
 from comfyworker.jobs import Artifact, Output, PictureFormat
 from comfyworker.settings import DeliverySettings
 
+KEPT_HINT = "The worker keeps the files for a while under `undelivered` in its STATE_DIR."
+
 
 class Brought(BaseModel):
     """What came out of a delivery; an artifact with a `failure` did not arrive."""
@@ -84,7 +86,7 @@ def delivery_failed(artifacts: Sequence[Artifact], *, kept: Sequence[str]) -> De
     problems = [Problem(message=failure.message, node_id=node_id, code="not_delivered") for _, failure, node_id in lost]
     hints = dict.fromkeys(failure.hint for _, failure, _ in lost if failure.hint)
     if kept:
-        hints["The worker keeps the files for a while under `undelivered` in its STATE_DIR."] = None
+        hints[KEPT_HINT] = None
     return DeliveryFailed(
         f"{len(lost)} of {len(lost) + len(arrived)} artifacts could not be delivered: "
         + "; ".join(problem.message for problem in problems),
