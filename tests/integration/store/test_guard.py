@@ -1,6 +1,7 @@
 """Storages that a request brings: it may not have us speak to our neighbours."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import aiohttp
@@ -77,6 +78,21 @@ async def test_a_job_cancelled_at_a_requests_storage(
             task.cancel()
     assert await object_store.open_uploads(bucket) == []
     assert await object_store.keys_in(bucket) == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_requests_storage_that_is_not_there(object_store: ObjectStore, tmp_path: Path, scheme: str) -> None:
+    """The guard between does not hide that nobody listens; the request's own field is named."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"{scheme}://127.0.0.1:{free.getsockname()[1]}"
+        async with Stores(StoreSettings(), allow_private_urls=True) as stores:
+            delivery = StoreDelivery(stores, brought(object_store, "b", endpoint), request_id="job")
+            [answer] = await delivery.deliver([written(tmp_path / "a.png", 10)])
+    assert answer.failure is not None
+    assert answer.failure.message.endswith("no connection could be made")
+    assert "input.s3.endpoint_url" in (answer.failure.hint or "")
+    assert answer.failure.may_pass
 
 
 async def test_a_redirect_leads_nowhere(object_store: ObjectStore, store_proxy: StoreProxy, tmp_path: Path) -> None:

@@ -172,6 +172,14 @@ async def test_what_is_no_s3(object_store: ObjectStore, file: Artifact) -> None:
     assert failure.endswith("it answers, but not as S3 does")
 
 
+async def test_a_redirect_that_leads_nowhere(object_store: ObjectStore, file: Artifact) -> None:
+    """AWS answers so for buckets of other regions."""
+    async with web_server(b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as url:
+        failure, hint = await failed(store_settings(object_store, "b", endpoint_url=url, **ONCE), file)
+    assert "the bucket is in another region than" in failure
+    assert hint == "Look at BUCKET_REGION and BUCKET_ENDPOINT_URL."
+
+
 async def test_one_failure_stops_nobody_else(
     object_store: ObjectStore, store_proxy: StoreProxy, tmp_path: Path
 ) -> None:

@@ -13,13 +13,15 @@ import secrets
 import socket
 from urllib.parse import urlsplit
 
-from comfyworker.delivery.store.faults import Refusal, StoreFault, explain
+from comfyworker.delivery.store.faults import NOT_CONNECTED, Refusal, StoreFault, explain
 from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.outbound.addresses import refusal
 
 _HEAD_BYTES = 64 * 1024
 _CHUNK_BYTES = 256 * 1024
 _CONNECT_WITHIN_S = 30.0
+_TOLD = f"<Error><Code>{NOT_CONNECTED}</Code></Error>".encode()
+_NOT_CONNECTED = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(_TOLD), _TOLD)
 
 
 class Guard:
@@ -100,7 +102,7 @@ class Guard:
                     far_writer.transport.abort()
         finally:
             self._writers.discard(writer)
-            writer.transport.abort()
+            writer.close()
 
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -119,7 +121,12 @@ class Guard:
             writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
             return far
         parts = urlsplit(target)
-        far = await self._open(parts.hostname or "", parts.port or 80)
+        try:
+            far = await self._open(parts.hostname or "", parts.port or 80)
+        except OSError:
+            writer.write(_NOT_CONNECTED)
+            await writer.drain()
+            raise
         path = target.removeprefix(f"{parts.scheme}://").removeprefix(parts.netloc) or "/"
         kept = [line for line in lines if not line.lower().startswith(("proxy-", "connection:"))]
         # One request a connection: the next one's head would have to be read, too.

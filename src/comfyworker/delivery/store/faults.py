@@ -11,6 +11,8 @@ from datetime import datetime
 
 from comfyworker.delivery.store.location import StoreLocation
 
+NOT_CONNECTED = "ComfyworkerNotConnected"
+"""The code with which the proxy between us and a request's storage says that it found nobody there."""
 _TOO_MANY_REQUESTS = 429
 
 
@@ -116,10 +118,11 @@ _STATUSES = {
 
 def explain(refusal: Refusal, location: StoreLocation) -> StoreFault:
     """Return what a refusal means, and what to do about it in this location's settings or request."""
-    if refusal.network:
-        reason, may_pass = _NETWORK[refusal.network]
-        return StoreFault(reason, hint=_network_hint(refusal.network, location), may_pass=may_pass)
     code = refusal.code
+    network = "connect" if code == NOT_CONNECTED else refusal.network
+    if network:
+        reason, may_pass = _NETWORK[network]
+        return StoreFault(reason, hint=_network_hint(network, location), may_pass=may_pass)
     if code == _SKEWED:
         return StoreFault(_skewed(refusal), hint="Set this machine's clock right (NTP), then try again.", code=code)
     if code in _REGION_CODES or (refusal.status in {301, 307} and refusal.region is not None):
