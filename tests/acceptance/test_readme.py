@@ -1,49 +1,16 @@
 """What README and the tutorial tell their reader to enter works, and does what they say."""
 
 import os
-import re
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from support.markdown import Step, blocks, steps
+from support.following import enter, page_steps
 from support.real_comfyui import RealComfyUI
 from support.source import REPOSITORY
 
 PAGES = ("README.md", "docs/tutorial/first-workflow.md")
-NOT_RUN = re.compile(r"(make|\.|export)\s")
-"""`make` runs these very tests, or installs a ComfyUI; the others set up the reader's shell, as `environ` does."""
-
-
-def page_steps(page: Path) -> Iterator[Step]:
-    """Yield what a page has to be run, in its order; a Python program as the command that runs it."""
-    for block in blocks(page):
-        if block.language == "python":
-            yield Step(f"python - <<'END'\n{block.text}END")
-        yield from (step for step in steps(block) if not NOT_RUN.match(step.command))
-
-
-def as_pattern(shown: str) -> str:
-    """Return the pattern of what a page shows: figures may differ, and `…` stands for anything."""
-    parts = [re.escape(" ".join(part.split())) for part in shown.split("…")]
-    return re.sub(r"\d+(\\\.\d+)?", r"\\d+(\\.\\d+)?", r".*".join(parts)).replace(r"\ ", " ")
-
-
-def enter(step: Step, folder: Path, environ: Mapping[str, str]) -> str:
-    """Run one step in `folder` and return what is wrong with what came of it; nothing if all is well."""
-    command = ["bash", "-o", "pipefail", "-c", step.command]
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode != step.exit_code:
-        return f"{step.command}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    # What a failing command says to people is on stderr, below its progress.
-    given = done.stdout or done.stderr
-    shown = as_pattern(step.shown) if done.stdout else rf".*{as_pattern(step.shown)}"
-    if step.shown and not re.fullmatch(shown, " ".join(given.split()), re.DOTALL):
-        return f"{step.command}\nshows\n{given[:2000]}\nthe page has\n{step.shown}"
-    return ""
 
 
 @pytest.fixture
