@@ -137,18 +137,6 @@ async def test_files_of_any_name_and_size(kind: Kind, tmp_path: Path) -> None:
         assert await kind.content_type(expected[0]) == "image/png"
 
 
-async def test_what_was_delivered_can_be_removed(kind: Kind, tmp_path: Path) -> None:
-    """What is gone already is no failure."""
-    async with Stores(kind.settings) as stores:
-        delivery = StoreDelivery(stores, located(kind.settings), request_id="job")
-        answers = await delivery.deliver([written(tmp_path / "in" / name, 10) for name in NAMES])
-        await delivery.forget(answers[1:])
-        assert len(await kind.keys()) == 1
-        await delivery.forget(answers)
-        await delivery.forget(answers)
-    assert await kind.keys() == []
-
-
 async def test_a_cancelled_job_leaves_nothing(kind: Kind, tmp_path: Path) -> None:
     """Whenever it is cancelled, no object of it stays."""
     files = [written(tmp_path / "in" / f"{number}.mp4", PART_BYTES + number) for number in range(5)]

@@ -196,18 +196,6 @@ async def test_a_requests_own_bucket(object_store: ObjectStore, tmp_path: Path) 
     assert await object_store.keys_in(own) == ["job/a.png"]
 
 
-async def test_what_was_delivered_can_be_forgotten(object_store: ObjectStore, tmp_path: Path) -> None:
-    """The objects of these artifacts go, those of others stay."""
-    bucket = await object_store.make_bucket()
-    settings = store_settings(object_store, bucket)
-    async with Stores(settings) as stores:
-        delivery = StoreDelivery(stores, located(settings), request_id="job")
-        first, second = await delivery.deliver([written(tmp_path / "a.png", 10), written(tmp_path / "b.png", 10)])
-        await delivery.forget([second])
-    assert first.url is not None
-    assert await object_store.keys_in(bucket) == ["job/a.png"]
-
-
 async def test_the_processs_own_cloud_settings_are_not_taken(
     object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,7 +56,6 @@ class StoreDelivery:
         self._request_id = request_id
         self._prefix = stores.settings.prefix if prefix is None else prefix
         self._on_artifact = on_artifact
-        self._keys_by_url: dict[str, str] = {}
 
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
         """Return the artifacts with `url`, or with `failure` where one did not arrive; the others go on.
@@ -76,12 +75,6 @@ class StoreDelivery:
         else:
             ended = iter(await self._upload_all(target, files))
         return tuple(artifact if artifact.path is None else next(ended) for artifact in artifacts)
-
-    async def forget(self, artifacts: Sequence[Artifact]) -> None:
-        """Remove from the storage what `deliver` had put there; a failure is logged, not raised."""
-        keys = [self._keys_by_url[item.url] for item in artifacts if item.url in self._keys_by_url]
-        if keys:
-            await finish(self._withdraw(keys), within_s=_WITHDRAW_WITHIN_S, name="withdraw outputs")
 
     async def _upload_all(self, target: Target, files: Sequence[Artifact]) -> list[Artifact]:
         settings = self._stores.settings
@@ -117,7 +110,6 @@ class StoreDelivery:
             return self._failed(artifact, fault)
         took_s = asyncio.get_running_loop().time() - started
         log.debug("store.uploaded", name=artifact.name, size_bytes=artifact.size_bytes, duration_s=round(took_s, 3))
-        self._keys_by_url[url] = key
         arrived = artifact.model_copy(update={"url": url})
         if self._on_artifact is not None:
             self._on_artifact(arrived)
