@@ -18,13 +18,28 @@ from comfyworker.delivery.protocol import Delivery
 from comfyworker.errors import DeliveryFailed, InsufficientStorage, InternalError, WorkerError
 from comfyworker.finishing import in_thread
 from comfyworker.jobs import Artifact, JobRequest
-from comfyworker.service.records import KeptArtifact
+from comfyworker.service.records import JobRecord, KeptArtifact
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 
 # A context variable: a delivery is chosen deep within the runner, which knows requests and not whose they are.
 _delivery: contextvars.ContextVar[Delivery] = contextvars.ContextVar("the running job's delivery")
+
+
+_record: contextvars.ContextVar[JobRecord] = contextvars.ContextVar("the running job")
+
+
+def running_record() -> JobRecord:
+    """Return the job that runs in this context, as it stood when it began.
+
+    Raises:
+        InternalError: no job of the service runs here.
+    """
+    try:
+        return _record.get()
+    except LookupError:
+        raise InternalError("no job of the job service runs here") from None
 
 
 def kept_delivery(request: JobRequest) -> Delivery:
@@ -42,13 +57,14 @@ def kept_delivery(request: JobRequest) -> Delivery:
 
 
 @contextlib.contextmanager
-def keeping_in(folder: Path, *, copies: bool) -> Iterator[None]:
-    """Within the context, have the files of the job that runs there kept in `folder`."""
-    token = _delivery.set(KeepDelivery(folder, copies=copies))
+def keeping_in(folder: Path, record: JobRecord, *, copies: bool) -> Iterator[None]:
+    """Within the context, have the job `record` run, and its files kept in `folder`."""
+    token, running = _delivery.set(KeepDelivery(folder, copies=copies)), _record.set(record)
     try:
         yield
     finally:
         _delivery.reset(token)
+        _record.reset(running)
 
 
 class KeepDelivery:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from comfyworker.jobs import Artifact, JobRequest, JobStatus, Progress
+from comfyworker.jobs import Artifact, JobRequest, JobStatus, Progress, WebhookOptions
 from comfyworker.service.events import EventKind, EventLog, LogLine, Preview, StatusChange
 from comfyworker.service.records import JobRecord, KeptArtifact
 
@@ -33,12 +33,18 @@ class LiveJob:
         """The request, if it need not be read again because the job begins at once."""
         self.secret_parts: dict[str, Any] = {}  # Any: each field has its own type
         """The fields of the request that are not in the database."""
+        self.webhook: WebhookOptions | None = None
+        """Whom the request names to be told of the job."""
+        self.is_webhook_known = False
+        """Whether the request has been read since the service began, and `webhook` is what it says."""
         self.runner: asyncio.Task[Any] | None = None  # Any: what came of it is told elsewhere
         """What runs it, while it does."""
         self.is_ending = False
         """Whether what came of it is being written; nothing changes it any more."""
         self.cancel_wanted = False
         """Whether somebody has asked for its cancellation."""
+        self.has_leftovers = False
+        """Whether an earlier run may have left files."""
         self.over = asyncio.Event()
         """Set when `record` is the last one, or when the service closes."""
         self.on_output: Callable[[KeptArtifact], None] | None = None
@@ -48,6 +54,10 @@ class LiveJob:
     def place_in_line(self) -> tuple[int, float, int]:
         """What the waiting jobs are sorted by."""
         return -self.record.priority, self.record.created_at, self.seq
+
+    def note_webhook(self, request: JobRequest) -> None:
+        """Remember whom the request names to be told of the job."""
+        self.webhook, self.is_webhook_known = request.webhook, True
 
     def update(self, **changes: object) -> None:
         """Have a record with other values."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress
+from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress, WebhookOptions
+from comfyworker.service.records import JobRecord
 
 
 class Runner(Protocol):
@@ -33,4 +34,18 @@ class Runner(Protocol):
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then nothing of the job runs any more.
+        """
+
+
+class EndTeller(Protocol):
+    """Tells those outside how jobs end."""
+
+    async def __call__(self, record: JobRecord, webhook: WebhookOptions | None) -> None:
+        """Tell of one job's end; called for each job once, whether it ran or not, before the end is written down.
+
+        So what a crash comes between is told again at the next start. What is raised is logged and changes nothing.
+
+        Args:
+            record: The job as it will stand.
+            webhook: Whom its request names to be told.
         """

@@ -15,8 +15,8 @@ from comfyworker.service.events import EventKind, StatusChange
 from comfyworker.service.job_table import files_of
 from comfyworker.service.keeping import keeping_in
 from comfyworker.service.live import LiveJob
-from comfyworker.service.protocol import Runner
-from comfyworker.service.records import KeptResult
+from comfyworker.service.protocol import EndTeller, Runner
+from comfyworker.service.records import JobRecord, KeptResult
 from comfyworker.service.settling import settle_result, unstorable
 from comfyworker.service.store import JobStore
 from comfyworker.service.stored_request import to_be_kept
@@ -41,6 +41,7 @@ class Running:
         result_ttl_s: float,
         copies: bool,
         on_end: Callable[[LiveJob], None],
+        tell_end: EndTeller | None,
     ) -> None:
         """Run jobs by `runner`.
 
@@ -52,6 +53,7 @@ class Running:
             result_ttl_s: Seconds that results are kept.
             copies: Whether finished files are copied where a hard link would do.
             on_end: Called for each job that is over.
+            tell_end: Called for each job before its end is written down.
         """
         self._runner = runner
         self._store = store
@@ -60,6 +62,7 @@ class Running:
         self._result_ttl_s = result_ttl_s
         self._copies = copies
         self._on_end = on_end
+        self._tell_end = tell_end
         self.waiting = WaitingLine()
         self._running: set[LiveJob] = set()
         self._idle = asyncio.Event()
@@ -93,12 +96,25 @@ class Running:
             return
         job.cancel_wanted = True
         if self.waiting.leave(job):
-            await self.end(job, canceled(job.record.id))
+            self._end_unrun(job)
+            await job.over.wait()
             return
         job.change_status(JobStatus.CANCELING)
         if job.runner is not None:
             job.runner.cancel()
         await self._store.set_status(job, JobStatus.CANCELING)
+
+    async def cancel_waiting(self, owner: str) -> int:
+        """Have all of an owner's jobs that wait end as canceled; return how many."""
+        jobs = [job for job in self.waiting if job.record.owner == owner]
+        for job in jobs:
+            # All of them before anything else happens: a place that is free meanwhile is for none of them.
+            job.cancel_wanted = True
+            self.waiting.leave(job)
+            self._end_unrun(job)
+        for job in jobs:
+            await job.over.wait()
+        return len(jobs)
 
     async def end(self, job: LiveJob, result: JobResult) -> None:
         """Write down what came of `job`, however long the disk takes for it, and tell everybody."""
@@ -130,9 +146,23 @@ class Running:
             job.record = record
             job.events.close(last)
             job.over.set()
+            if job.runner is None:  # The runner tells of the others.
+                code = kept.error.code if kept.error else None
+                log.info("service.ended_unrun", job_id=record.id, status=str(kept.status), code=code)
             self._on_end(job)
 
+        if self._tell_end is not None:
+            await self._tell(job, record, self._tell_end)
         await self._insist(lambda: self._store.end(job, record, [*job.events.kept(), last], then=told), job)
+
+    async def _tell(self, job: LiveJob, record: JobRecord, tell_end: EndTeller) -> None:
+        try:
+            if not job.is_webhook_known:
+                job.note_webhook(await self._store.needed_request(job.key, job.secret_parts))
+            await tell_end(record, job.webhook)
+        except Exception:
+            # A job does not end otherwise because somebody could not be told.
+            log.exception("service.not_told", job_id=record.id)
 
     async def stop(self, within_s: float) -> None:
         """Begin with no more jobs, wait for those that run, then hand them back to the line of the next start."""
@@ -146,6 +176,10 @@ class Running:
                 if job.runner is not None:
                     job.runner.cancel()
             await self._idle.wait()
+
+    def _end_unrun(self, job: LiveJob) -> None:
+        # In a task of ours: who asked for it may be gone before the disk has taken it.
+        self._group.create_task(self.end(job, canceled(job.record.id)), name=f"canceling {job.record.id}")
 
     def _start_waiting(self) -> None:
         while len(self._running) < self._places and not self._stopping.is_set():
@@ -197,8 +231,9 @@ class Running:
         record = job.record
         try:
             request = job.request or await self._store.needed_request(job.key, job.secret_parts)
+            job.note_webhook(request)
             job.request = None  # Its files need not be in memory twice.
-            with keeping_in(self._store.outputs_folder(job.key), copies=self._copies):
+            with keeping_in(self._store.outputs_folder(job.key), record, copies=self._copies):
                 return await self._runner(
                     to_be_kept(request),
                     created_at=record.created_at,

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import structlog
 
 from comfyworker.errors import InvalidRequest, Problem
 from comfyworker.finishing import finish, in_thread
@@ -19,24 +16,18 @@ from comfyworker.jobs import JobRequest, JobResult, JobStatus
 from comfyworker.service.answering import inline_files
 from comfyworker.service.assets import Assets
 from comfyworker.service.database import Database, Transaction
-from comfyworker.service.endings import outcome_after_restart
-from comfyworker.service.events import Event, EventKind, EventLog, StatusChange
+from comfyworker.service.events import Event, EventKind, StatusChange
 from comfyworker.service.expiry import Expiry
-from comfyworker.service.job_table import JobRow
+from comfyworker.service.intake import Intake
 from comfyworker.service.live import LiveJob
-from comfyworker.service.protocol import Runner
+from comfyworker.service.protocol import EndTeller, Runner
 from comfyworker.service.records import Counts, JobPage, JobRecord, Submission
 from comfyworker.service.running import Running
 from comfyworker.service.state_folder import StateFolder, remove
-from comfyworker.service.store import JobStore, Taken, not_found
-from comfyworker.service.stored_request import store_request, wants_inline
+from comfyworker.service.store import JobStore, not_found
 from comfyworker.service.tally import Tally
 from comfyworker.settings import QueueSettings
 
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-_IN_THREAD_ABOVE = 100
-"""Nodes above which a request is made ready for the disk in a thread."""
 _CLOSE_WITHIN_S = 60.0
 _MOST_AT_ONCE = 100
 
@@ -44,7 +35,7 @@ _MOST_AT_ONCE = 100
 class JobService:
     """Takes jobs, runs them, and remembers what came of them; an async context manager that owns its tasks."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # made in one place
         self,
         runner: Runner,
         settings: QueueSettings,
@@ -53,6 +44,7 @@ class JobService:
         places: int,
         copies: bool = False,
         on_end: Callable[[JobRecord], None] | None = None,
+        tell_end: EndTeller | None = None,
     ) -> None:
         """Run jobs by `runner`.
 
@@ -63,8 +55,8 @@ class JobService:
             places: How many jobs are given to the runner at the same time.
             copies: Whether finished files are copied where a hard link would do: true where their originals stay.
             on_end: Called for each job that is over, on the event loop; must not block.
+            tell_end: Called for each job before its end is written down; the end waits for it.
         """
-        self._settings = settings
         self._folder = StateFolder(folder)
         self._database = Database(self._folder.database)
         self._store = JobStore(self._database, self._folder)
@@ -79,11 +71,12 @@ class JobService:
             result_ttl_s=settings.result_ttl_s,
             copies=copies,
             on_end=self._ended,
+            tell_end=tell_end,
         )
         self._expiry = Expiry(self._database, self._folder, self._store, self._running, settings)
         self._tally = Tally(self._running, settings, places=places)
         self._on_end = on_end
-        self._live: dict[tuple[str, str], LiveJob] = {}
+        self._intake = Intake(self._store, self._running, self._expiry, self._tally, ttl_s=settings.ttl_s)
         self._exit = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -102,7 +95,7 @@ class JobService:
             await exit_stack.enter_async_context(self._group)
             exit_stack.push_async_callback(self._close)
             self._group.create_task(in_thread(functools.partial(_remove_all, strays)), name="removing stray files")
-            await self._go_on_with(rows)
+            await self._intake.go_on_with(rows)
             expiry = self._group.create_task(self._expiry.run(), name="expiring")
             exit_stack.callback(expiry.cancel)
             self._exit = exit_stack.pop_all()
@@ -123,41 +116,10 @@ class JobService:
             QueueFull: as many jobs wait as may, or the service stops; `details` has `retry_after_s`.
             IdempotencyKeyReused: the id or the key belongs to a job that asks for something else.
             InvalidRequest: the request cannot be written down.
+            MissingAsset: a file that it names is not there any more.
             InsufficientStorage: the disk is full.
         """
-        request = submission.request
-        if len(request.workflow or ()) > _IN_THREAD_ABOVE or request.files or request.gui_workflow:
-            stored = await in_thread(lambda: store_request(request))
-        else:
-            stored = store_request(request)
-        now = time.time()
-        record = JobRecord(
-            **submission.model_dump(include={"owner", "api", "dialect", "priority", "meta"}),
-            id=request.id,
-            status=JobStatus.QUEUED,
-            created_at=now,
-            wants_inline=wants_inline(request),
-        )
-        if self._tally.is_full:
-            row = await self._store.find_repeated(submission, stored, record)
-            if row is None or row.record.status is JobStatus.EXPIRED:
-                raise self._tally.queue_full()
-            return self._shown(row).model_copy(update={"is_repeat": True})
-
-        def taken(taken: Taken) -> None:
-            if not taken.is_repeat:
-                job = self._admit(taken.row)
-                job.secret_parts = stored.secret_parts
-                # One that begins at once need not be read again; those that wait take no memory.
-                begins_now = self._running.has_free_place and not stored.pinned
-                job.request = request if begins_now else None
-                self._running.join(job)
-
-        ttl_s = self._settings.ttl_s if submission.ttl_s is None else submission.ttl_s
-        with self._tally.one_more():
-            done = await self._store.add(submission, stored, record, queue_until=now + ttl_s, then=taken)
-        shown = self._shown(done.row)
-        return shown.model_copy(update={"is_repeat": True}) if done.is_repeat else shown
+        return await self._intake.take(submission)
 
     async def get(self, owner: str, job_id: str) -> JobRecord:
         """Return a job as it stands.
@@ -165,8 +127,8 @@ class JobService:
         Raises:
             NotFound: the owner has none of this id.
         """
-        job = self._live.get((owner, job_id))
-        return self._shown_live(job) if job is not None else (await self._store.find(owner, job_id)).record
+        job = self._intake.live.get((owner, job_id))
+        return self._intake.shown(job) if job is not None else (await self._store.find(owner, job_id)).record
 
     async def wait(self, owner: str, job_id: str, *, timeout_s: float) -> JobRecord:
         """Return a job when it is over, or as it stands after `timeout_s` or when the service stops.
@@ -174,13 +136,13 @@ class JobService:
         Raises:
             NotFound: the owner has none of this id.
         """
-        job = self._live.get((owner, job_id))
+        job = self._intake.live.get((owner, job_id))
         if job is None:
             return (await self._store.find(owner, job_id)).record
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await job.over.wait()
-        return self._shown_live(job)
+        return self._intake.shown(job)
 
     async def cancel(self, owner: str, job_id: str) -> JobRecord:
         """Have a job end as canceled: at once if it waits, soon if it runs; one that is over stays as it is.
@@ -188,11 +150,11 @@ class JobService:
         Raises:
             NotFound: the owner has none of this id.
         """
-        job = self._live.get((owner, job_id))
+        job = self._intake.live.get((owner, job_id))
         if job is None:
             return (await self._store.find(owner, job_id)).record
         await self._running.cancel(job)
-        return self._shown_live(job)
+        return self._intake.shown(job)
 
     async def retry(self, owner: str, job_id: str) -> JobRecord:
         """Have a job that came to nothing wait once more, under the same id.
@@ -202,38 +164,11 @@ class JobService:
             InvalidRequest: the job is not over, succeeded, had keys that are not kept, or its request has expired.
             QueueFull: as many jobs wait as may, or the service stops.
         """
-        if (owner, job_id) in self._live:
-            raise _not_retryable(job_id, "is not over", "Wait for its end.")
-        row = await self._store.find(owner, job_id)
-        if row.record.status is JobStatus.SUCCEEDED:
-            raise _not_retryable(job_id, "has succeeded", "Send it as a new job to run it again.")
-        if row.has_secrets or await self._store.request(row.key) is None:
-            raise _not_retryable(job_id, "came with keys that are not kept, or has expired", "Send it as a new job.")
-        if self._tally.is_full:
-            raise self._tally.queue_full()
-        now = time.time()
-        fresh = JobRecord(
-            **row.record.model_dump(include={"owner", "id", "api", "dialect", "priority", "wants_inline", "meta"}),
-            status=JobStatus.QUEUED,
-            created_at=now,
-        )
-        again = row._replace(record=fresh, queue_until=now + self._settings.ttl_s)
-
-        def queued(was_over: bool) -> None:  # what the store says
-            if was_over:
-                self._tally.retried += 1
-                self._running.join(self._admit(again))
-
-        with self._tally.one_more():
-            await self._store.queue_again(again, then=queued)
-        return await self.get(owner, job_id)
+        return await self._intake.take_again(owner, job_id)
 
     async def purge(self, owner: str) -> int:
         """Cancel all of an owner's jobs that wait; return how many."""
-        jobs = [job for job in self._running.waiting if job.record.owner == owner]
-        for job in jobs:
-            await self._running.cancel(job)
-        return len(jobs)
+        return await self._running.cancel_waiting(owner)
 
     async def list(
         self,
@@ -260,7 +195,7 @@ class JobService:
         most = max(1, min(limit, _MOST_AT_ONCE))
         rows = await self._store.page(owner, before=before, limit=most + 1, statuses=statuses, api=api)
         next_cursor = f"{rows[most - 1].seq:x}" if len(rows) > most else None
-        return JobPage(jobs=tuple(self._shown(row) for row in rows[:most]), next_cursor=next_cursor)
+        return JobPage(jobs=tuple(self._intake.shown_row(row) for row in rows[:most]), next_cursor=next_cursor)
 
     async def events(self, owner: str, job_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """Give a job's events as they come, to its end or to that of the service; a slow reader holds nothing up.
@@ -273,7 +208,7 @@ class JobService:
         Raises:
             NotFound: the owner has none of this id.
         """
-        job = self._live.get((owner, job_id))
+        job = self._intake.live.get((owner, job_id))
         if job is not None:
             async with contextlib.aclosing(job.events.follow(after)) as news:
                 async for event in news:
@@ -327,58 +262,18 @@ class JobService:
         Whoever waits for a job or listens to its events is let go at the end.
         """
         await self._running.stop(within_s)
-        for job in self._live.values():
+        for job in self._intake.live.values():
             job.events.close()
             job.over.set()
 
-    def _admit(self, row: JobRow) -> LiveJob:
-        """Have a job in memory that is not over."""
-        reserve = functools.partial(self._store.reserve_events, row.key)
-        events = EventLog(last_id=row.last_event_id, reserve=reserve)
-        job = LiveJob(row.key, row.seq, row.record, queue_until=row.queue_until, events=events)
-        job.on_output = functools.partial(self._store.note_output, job)
-        self._live[row.record.owner, row.record.id] = job
-        self._expiry.look_at(row.queue_until)
-        job.events.tell(EventKind.STATUS, StatusChange(JobStatus.QUEUED, self._running.waiting.position(job)))
-        return job
-
     def _ended(self, job: LiveJob) -> None:
         record = job.record
-        self._live.pop((record.owner, record.id), None)
+        self._intake.live.pop((record.owner, record.id), None)
         self._tally.note_end(record)
         if record.expires_at is not None:
             self._expiry.look_at(record.expires_at)
         if self._on_end is not None:
             self._on_end(record)
-
-    def _shown(self, row: JobRow) -> JobRecord:
-        job = self._live.get((row.record.owner, row.record.id))
-        return row.record if job is None or job.key != row.key else self._shown_live(job)
-
-    def _shown_live(self, job: LiveJob) -> JobRecord:
-        if job.record.status is not JobStatus.QUEUED:
-            return job.record
-        return job.record.model_copy(update={"queue_position": self._running.waiting.position(job)})
-
-    async def _go_on_with(self, rows: Sequence[JobRow]) -> None:
-        """Take up the jobs that the last server left: each runs, or ends."""
-        now = time.time()
-        ends = {row.key: result for row in rows if (result := outcome_after_restart(row, now)) is not None}
-        again = [row for row in rows if row.key not in ends]
-        await self._database.run(lambda transaction: self._store.jobs.requeue(transaction, [row.key for row in again]))
-        for row in rows:
-            record = row.record.model_copy(update={"status": JobStatus.QUEUED})
-            if row.key not in ends:
-                record = record.model_copy(update={"started_at": None})
-            job = self._admit(row._replace(record=record))
-            if row.record.attempts and row.key not in ends:
-                job.tell_log("warning", "the worker was started again, and runs the job once more")
-            if row.key in ends:
-                await self._running.end(job, ends[row.key])
-            else:
-                self._running.join(job)
-        if rows:
-            log.info("service.went_on", jobs=len(again), ended=len(ends))
 
     def _find_strays(self, transaction: Transaction) -> Sequence[Path]:
         return self._folder.strays(self._store.jobs.keys(transaction), self._store.assets.files(transaction))
@@ -390,11 +285,6 @@ class JobService:
 def _remove_all(paths: Sequence[Path]) -> None:
     for path in paths:
         remove(path)
-
-
-def _not_retryable(job_id: str, reason: str, hint: str) -> InvalidRequest:
-    message = f"the job {job_id} {reason}"
-    return InvalidRequest(message, hint=hint, problems=[Problem(message=message, code="not_retryable", path="id")])
 
 
 def _read_cursor(cursor: str) -> int:

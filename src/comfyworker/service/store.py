@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -133,7 +133,7 @@ class JobStore:
                 event_id=event_id,
             )
         )
-        if record.attempts > 1:
+        if job.has_leftovers:
             await in_thread(lambda: remove(self.outputs_folder(job.key)))
 
     async def set_status(self, job: LiveJob, status: JobStatus) -> None:
@@ -175,6 +175,10 @@ class JobStore:
             return True
 
         return await self._database.run(write, then=then)
+
+    async def requeue(self, rows: Sequence[JobRow]) -> None:
+        """Have jobs that ran when the server ended wait again."""
+        await self._database.run(lambda transaction: self.jobs.requeue(transaction, [row.key for row in rows]))
 
     async def page(
         self, owner: str, *, before: int | None, limit: int, statuses: Collection[JobStatus], api: str | None
@@ -227,9 +231,9 @@ class JobStore:
 
     def _add(self, new: NewJob, transaction: Transaction) -> Taken:
         found = self.jobs.find_repeated(transaction, new.record, new.idempotency_key)
-        if found is not None and found.record.status is JobStatus.EXPIRED:
-            self.jobs.delete(transaction, found.key)
-            found = None
+        while found is not None and found.record.status is JobStatus.EXPIRED:
+            self.jobs.delete(transaction, found.key)  # Its id and its key are free again.
+            found = self.jobs.find_repeated(transaction, new.record, new.idempotency_key)
         repeated = _same(found, new.fingerprint)
         if repeated is not None:
             return Taken(repeated, is_repeat=True)

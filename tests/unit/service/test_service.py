@@ -9,7 +9,7 @@ import pytest
 
 from comfyworker.errors import IdempotencyKeyReused, InvalidRequest, NotFound, QueueFull
 from comfyworker.jobs import Artifact, JobRequest, JobResult, JobStatus
-from comfyworker.service import EventKind, JobRecord, JobService, StatusChange
+from comfyworker.service import EventKind, JobRecord, JobService, StatusChange, kept_delivery
 from comfyworker.settings import QueueSettings
 from support.eventually import eventually
 from support.service import PlainRunner, service_in, submission
@@ -268,6 +268,39 @@ async def test_a_failed_job_can_be_tried_again(tmp_path: Path) -> None:
     assert fresh == [last.id + 1, last.id + 2, last.id + 3]
     assert caught.value.problems[0].code == "not_retryable"
     assert (counts.retried, counts.ended) == (1, {JobStatus.FAILED: 1, JobStatus.SUCCEEDED: 1})
+
+
+async def test_a_job_tried_again_leaves_the_files_of_its_last_run(tmp_path: Path) -> None:
+    """Only what made it succeed is kept; the other files and their records go."""
+    made = PlainRunner(tmp_path / "made")
+    statuses = [JobStatus.FAILED, JobStatus.SUCCEEDED]
+
+    async def runner(request: JobRequest, **_: object) -> JobResult:
+        artifacts = await kept_delivery(request).deliver([made.make_file(request.id)])
+        return JobResult(id=request.id, status=statuses.pop(0), artifacts=artifacts)
+
+    async with JobService(runner, QueueSettings(), folder=tmp_path / "state", places=1) as service:
+        await service.submit(submission("job"))
+        [first] = (await service.wait("", "job", timeout_s=10)).outputs
+        await service.retry("", "job")
+        [second] = (await service.wait("", "job", timeout_s=10)).outputs
+        assert first.path is not None
+        assert second.path is not None
+        assert (first.path.exists(), second.path.exists()) == (False, True)
+        with pytest.raises(NotFound):
+            await service.assets.find(first.asset_id)
+
+
+async def test_an_expired_job_frees_its_id_and_its_key(tmp_path: Path, held: PlainRunner) -> None:
+    """Both may be used again, for anything."""
+    async with service_in(tmp_path / "state", held, places=1) as service:
+        await service.submit(submission("runs"))
+        for job_id, key in (("one", "key"), ("two", None)):
+            await service.submit(submission(job_id, ttl_s=0.01, idempotency_key=key))
+            assert (await service.wait("", job_id, timeout_s=10)).status is JobStatus.EXPIRED
+        both = await service.submit(submission("two", idempotency_key="key", timeout_s=9.0))
+        held.gate.set()
+        assert not both.is_repeat
 
 
 async def test_a_job_that_waited_too_long_is_expired(tmp_path: Path, held: PlainRunner) -> None:
