@@ -31,6 +31,8 @@ STORAGE, WEBHOOK, PICTURES = (
 ENDPOINT, BUCKET, RECEIVER = "https://s3.eu-central-1.amazonaws.com", "my-bucket", "https://shop.example.com"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 TO_SAVE = re.compile(r"Save this as `(?P<name>[\w.-]+)`:\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
+"""It is made of the webhook's URL, among others, so that a reader's is another one."""
 
 PLACES = [
     ("s3", "bucket 'my-bucket' at https://s3.eu-central-1.amazonaws.com", "eu-central-1"),
@@ -62,7 +64,7 @@ class Reader:
         """Return a text of the page with the reader's own hosts and keys."""
         for shown, mine in self.own.items():
             text = text.replace(shown, mine)
-        return text
+        return MESSAGE_ID.sub("msg_…", text)
 
     async def enter(self, step: Step) -> str:
         """Return what is wrong with what came of a step; nothing if all is well."""

@@ -158,13 +158,13 @@ def test_a_fault_in_a_page_would_be_seen() -> None:
     """The checks themselves work: a command, an option and a subcommand that are not there are told."""
     calls = (
         "comfyworker run x.json --colour red",
-        "comfyworker serve",
+        "comfyworker paint",
         "comfyworker comfyui remove",
         "comfyworker doctor",
     )
     assert [faults_of(call) for call in calls] == [
         ["comfyworker run x.json --colour red: there is no --colour"],
-        ["comfyworker serve: there is no command serve"],
+        ["comfyworker paint: there is no command paint"],
         ["comfyworker comfyui remove: there is no command remove"],
         [],
     ]
