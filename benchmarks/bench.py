@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="comfyworker-bench-", ignore_cleanup_errors=True) as folder:
         _say("starting ComfyUI")
         comfyui = shared_comfyui(Path(folder), os.getpid(), os.environ)
-        start_store = functools.partial(shared_object_store, Path(folder), os.getpid(), os.environ)
+        start_store = functools.partial(shared_object_store, Path(folder), os.getpid(), os.environ, has_cache=True)
         report = asyncio.run(_measure(comfyui, start_store, names, options.rounds))
     save_report(report)
     print_table(report, _console(stderr=options.json))

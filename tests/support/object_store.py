@@ -134,10 +134,11 @@ class SwiftPlan:
     users: list[dict[str, str]]
     region: str = REGION
     domain: str = DOMAIN
+    has_cache: bool = False
 
 
 def shared_object_store(
-    shared_dir: Path, owner_pid: int, environ: Mapping[str, str], *, clock_shift_s: int = 0
+    shared_dir: Path, owner_pid: int, environ: Mapping[str, str], *, clock_shift_s: int = 0, has_cache: bool = False
 ) -> ObjectStore:
     """Return the object store of this test run; the first process that asks starts it, the others wait for that.
 
@@ -146,15 +147,17 @@ def shared_object_store(
         owner_pid: The process whose end ends the store.
         environ: The environment in which pytest was started.
         clock_shift_s: By how many seconds the store's clock is wrong; each figure is a store of its own.
+        has_cache: Whether it remembers accounts and containers, as a deployment does that is to be fast.
 
     Raises:
         RuntimeError: It is not installed, or did not start, now or when another process asked.
     """
 
     def prepare(wanted: Path) -> tuple[Plan, Facts]:
-        return _prepare(wanted, owner_pid, environ, clock_shift_s)
+        return _prepare(wanted, owner_pid, environ, clock_shift_s, has_cache=has_cache)
 
-    facts = shared_server(shared_dir, f"object-store-{clock_shift_s}", prepare)
+    name = f"object-store-{clock_shift_s}" + ("-cache" if has_cache else "")
+    facts = shared_server(shared_dir, name, prepare)
     google = (Path(facts["folder"]) / "service-account.json").read_text(encoding="utf-8")
     owner, guest = (Keys(user["access_key_id"], user["secret_access_key"]) for user in facts["users"])
     return ObjectStore(facts["url"], REGION, owner, guest, google, clock_shift_s, facts["pid"], Path(facts["log_path"]))
@@ -178,7 +181,9 @@ def server_environ(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH") if name in environ}
 
 
-def _prepare(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shift_s: int) -> tuple[Plan, Facts]:
+def _prepare(
+    wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shift_s: int, *, has_cache: bool
+) -> tuple[Plan, Facts]:
     python = find_install(".venv/bin/python")
     folder, port = _find_folder(wanted), free_port()
     # AWS's secrets have `+` and `/` too, which is where quoting goes wrong.
@@ -188,9 +193,8 @@ def _prepare(wanted: Path, owner_pid: int, environ: Mapping[str, str], clock_shi
     ]
     settings = folder / "plan.json"
     settings.touch(mode=0o600)
-    settings.write_text(
-        json.dumps(asdict(SwiftPlan(str(folder), port, free_port(), clock_shift_s, users))), encoding="utf-8"
-    )
+    swift = SwiftPlan(str(folder), port, free_port(), clock_shift_s, users, has_cache=has_cache)
+    settings.write_text(json.dumps(asdict(swift)), encoding="utf-8")
     plan = Plan(
         owner_pid=owner_pid,
         command=[str(python), str(SERVER), str(settings)],

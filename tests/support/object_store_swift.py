@@ -125,6 +125,10 @@ def serve(listeners: dict[str, socket.socket], folder: Path, plan: dict[str, Any
     for name in listeners:
         names = {"log_name": f"{name}-server", "log_level": "WARNING"}
         applications[name] = wsgi.loadapp(str(folder / f"{name}.conf"), global_conf=names)
+    if plan["has_cache"]:
+        from object_store_cache import remembering
+
+        applications["proxy"] = remembering(applications["proxy"])
     listeners["google"] = listen(plan["google_port"])
     applications["google"] = make_gateway(applications["proxy"], folder, plan)
     threads = [eventlet.spawn(run, listener, applications[name]) for name, listener in listeners.items()]
