@@ -212,6 +212,35 @@ async def test_a_running_job_is_canceled_soon(tmp_path: Path, held: PlainRunner)
     assert held.cancelled == ["runs"]
 
 
+async def test_a_caller_who_goes_away_changes_nothing(tmp_path: Path, held: PlainRunner) -> None:
+    """Neither a submission nor a cancellation is left half done by a client who hangs up."""
+    async with service_in(tmp_path / "state", held, places=1) as service:
+        await service.submit(submission("runs"))
+        for call in (
+            service.submit(submission("small")),
+            service.submit(submission("large", body=b"x" * 200_000, modifications={"text": "x" * 200_000})),
+        ):
+            caller = asyncio.ensure_future(call)
+            await asyncio.sleep(0)  # Lets it ask.
+            caller.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+        caller = asyncio.ensure_future(service.cancel("", "small"))
+        await asyncio.sleep(0)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        canceled = await service.wait("", "small", timeout_s=10)
+        held.gate.set()
+        await service.wait("", "runs", timeout_s=10)
+        ids = {job.id for job in (await service.list("")).jobs}
+        folders = list((tmp_path / "state" / "jobs").iterdir())
+    assert canceled.status is JobStatus.CANCELED
+    # Who hung up before the large one was on the disk has no job; nothing of it is left either.
+    assert ids == {"runs", "small"}
+    assert len(folders) == 1
+
+
 async def test_purging_cancels_what_waits(tmp_path: Path, held: PlainRunner) -> None:
     """What runs goes on, and other owners' jobs stay."""
     async with service_in(tmp_path / "state", held, places=1) as service:
