@@ -10,7 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from comfyworker.errors import InvalidRequest, Problem
+import structlog
+
+from comfyworker.errors import InternalError, InvalidRequest, Problem
 from comfyworker.finishing import finish, in_thread
 from comfyworker.jobs import JobRequest, JobResult, JobStatus
 from comfyworker.service.answering import inline_files
@@ -27,6 +29,8 @@ from comfyworker.service.state_folder import StateFolder, remove
 from comfyworker.service.store import JobStore, not_found
 from comfyworker.service.tally import Tally
 from comfyworker.settings import QueueSettings
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _CLOSE_WITHIN_S = 60.0
 _MOST_AT_ONCE = 100
@@ -92,7 +96,8 @@ class JobService:
             await exit_stack.enter_async_context(self._database)
             rows = await self._database.run(self._store.jobs.unfinished)
             strays = await self._database.run(self._find_strays)
-            await exit_stack.enter_async_context(self._group)
+            await self._group.__aenter__()
+            exit_stack.push_async_callback(self._leave_group)
             exit_stack.push_async_callback(self._close)
             self._group.create_task(in_thread(functools.partial(_remove_all, strays)), name="removing stray files")
             await self._intake.go_on_with(rows)
@@ -273,10 +278,20 @@ class JobService:
         if record.expires_at is not None:
             self._expiry.look_at(record.expires_at)
         if self._on_end is not None:
-            self._on_end(record)
+            try:
+                self._on_end(record)
+            except Exception:
+                log.exception("service.not_told", job_id=record.id)
 
     def _find_strays(self, transaction: Transaction) -> Sequence[Path]:
         return self._folder.strays(self._store.jobs.keys(transaction), self._store.assets.files(transaction))
+
+    async def _leave_group(self) -> None:
+        # Not told of an error: what ends the host is no fault of a task here, and leaves as it is.
+        try:
+            await self._group.__aexit__(None, None, None)
+        except BaseExceptionGroup as faults:
+            raise InternalError("a part of the job service broke", hint="The worker's log has the cause.") from faults
 
     async def _close(self) -> None:
         await finish(self.drain(0.0), within_s=_CLOSE_WITHIN_S, name="the job service")

@@ -4,9 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog
 
 from comfyworker.errors import InvalidSettings, QueueFull
 from comfyworker.jobs import JobStatus
+from comfyworker.service import JobRecord, JobService
+from comfyworker.settings import QueueSettings
 from support.eventually import eventually
 from support.service import PlainRunner, service_in, submission
 
@@ -100,6 +103,35 @@ async def test_a_server_that_is_cancelled_hands_its_jobs_back(tmp_path: Path, he
     held.gate.set()
     async with service_in(tmp_path / "state", held) as service:
         assert (await service.wait("", "job", timeout_s=10)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_fault_of_the_host_leaves_as_it_is(tmp_path: Path, held: PlainRunner) -> None:
+    """Jobs are handed back, and nothing is wrapped around what went wrong."""
+
+    async def host() -> None:
+        async with service_in(tmp_path / "state", held) as service:
+            await service.submit(submission("job"))
+            message = "a fault of the host"
+            raise LookupError(message)
+
+    with pytest.raises(LookupError, match="of the host"):
+        await host()
+
+
+async def test_a_fault_in_who_hears_of_ends_is_logged(tmp_path: Path, held: PlainRunner) -> None:
+    """It changes nothing for the jobs."""
+
+    def broken(record: JobRecord) -> None:
+        raise LookupError(record.id)
+
+    held.gate.set()
+    service = JobService(held, QueueSettings(), folder=tmp_path / "state", places=1, on_end=broken)
+    with structlog.testing.capture_logs() as events:
+        async with service:
+            for job_id in ("first", "second"):
+                await service.submit(submission(job_id))
+                assert (await service.wait("", job_id, timeout_s=10)).status is JobStatus.SUCCEEDED
+    assert [event["job_id"] for event in events if event["event"] == "service.not_told"] == ["first", "second"]
 
 
 async def test_a_folder_that_cannot_be_is_told(tmp_path: Path, held: PlainRunner) -> None:
