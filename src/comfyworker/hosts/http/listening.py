@@ -23,9 +23,7 @@ def bind(settings: HttpSettings) -> Iterator[socket.socket]:
     """
     check_exposure(settings)
     try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
-        bound = socket.create_server((str(address[0]), int(address[1])), family=family, backlog=_BACKLOG)
+        bound = _listen(settings.host, settings.port)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         message = f"the server cannot listen on {settings.host}, port {settings.port}: {reason}"
@@ -36,6 +34,24 @@ def bind(settings: HttpSettings) -> Iterator[socket.socket]:
         ) from error
     with contextlib.closing(bound):
         yield bound
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    # Not socket.create_server: its sockets know no protocol, asyncio then leaves Nagle's algorithm on, and each answer
+    # waits 40 ms for the acknowledgement of its head.
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(_BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def check_exposure(settings: HttpSettings) -> None:
