@@ -7,7 +7,7 @@ Answer: a job, `{"id", "status", "created_at", "completed_at", "outputs", "error
 it knows: links, progress, the place in the queue. Each output of `outputs` has `node_id`, `name`, `type`,
 `content_type`, `size_bytes`, `id`, `hash`, `url`, `url_expires_at`, `job_id`.
 
-Error: of a job `{"code", "message", "node_id", "class_type", "traceback"}`, and beside them `retryable`, `hint`,
+Error: of a job `{"code", "message", "node_id", "class_type", "traceback"}`, and beside them `retryable` and
 `problems`; of a request `{"error": {"code", "message", "details"?}}`.
 
 It is spoken under `/api/v2` only, so it is no `response_format`.
@@ -154,8 +154,6 @@ def render_job_error(error: JobError) -> dict[str, JsonValue]:
         "traceback": None,
         "retryable": error.retryable,
     }
-    if error.hint:
-        rendered["hint"] = error.hint
     if error.problems:
         rendered["problems"] = [*error.problems]
     return rendered

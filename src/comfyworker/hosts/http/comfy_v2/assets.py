@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from contextlib import aclosing
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from comfyworker.errors import InvalidRequest, Problem
+from comfyworker.errors import InvalidRequest, Problem, RequestTooLarge
 from comfyworker.hosts.http.artifacts import file_answer
 from comfyworker.hosts.http.comfy_v2.answers import TextId, asset_document, find_text, text_document
 from comfyworker.hosts.http.comfy_v2.multipart import open_upload
@@ -19,21 +21,17 @@ from comfyworker.service import AssetRecord
 
 _CREATED, _OK = 201, 200
 _UNNAMED = "asset"
+_READ_ON_BYTES = 64 * 1024 * 1024
+_READ_ON_S = 5.0
 
 
 async def upload(request: Request, owner: str) -> Response:
     """Take a file as it comes in."""
-    context = context_of(request)
-    sent = await open_upload(request, max_bytes=context.settings.queue.asset_max_bytes)
-    async with aclosing(sent.chunks):
-        asset = await context.service.assets.upload(
-            sent.chunks,
-            owner=owner,
-            name=sent.file_path,
-            content_type=sent.content_type,
-            expected_hash=sent.expected_hash,
-        )
-    return _made(request, asset)
+    try:
+        return _made(request, await _take_in(request, owner))
+    except RequestTooLarge:
+        await _let_finish(request)
+        raise
 
 
 async def from_hash(request: Request, owner: str) -> Response:
@@ -64,6 +62,33 @@ async def content(request: Request, owner: str, asset_id: str) -> Response:
         return file_answer(await context_of(request).service.assets.get(asset_id, owner=owner))
     _, artifact = await find_text(request, owner, text_id)
     return Response(artifact.text, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+
+async def _take_in(request: Request, owner: str) -> AssetRecord:
+    context = context_of(request)
+    sent = await open_upload(request, max_bytes=context.settings.queue.asset_max_bytes)
+    async with aclosing(sent.chunks):
+        return await context.service.assets.upload(
+            sent.chunks,
+            owner=owner,
+            name=sent.file_path,
+            content_type=sent.content_type,
+            expected_hash=sent.expected_hash,
+        )
+
+
+async def _let_finish(request: Request) -> None:
+    """Read on for a while: a client that is still sending when the connection closes never sees why it was closed."""
+    if request.headers.get("expect"):  # it asks before it sends
+        return
+    left_bytes = _READ_ON_BYTES
+    # RuntimeError: the body had been read to its end.
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(_READ_ON_S):
+            async for chunk in request.stream():
+                left_bytes -= len(chunk)
+                if left_bytes < 0:
+                    return
 
 
 def _made(request: Request, asset: AssetRecord) -> Response:

@@ -72,7 +72,6 @@ class JobFailure(_Document):
     class_type: str | None = None
     traceback: None = None
     retryable: bool
-    hint: str | None = None
     problems: list[dict[str, JsonValue]] | None = None
 
 
