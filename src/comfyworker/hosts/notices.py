@@ -6,6 +6,7 @@ Wire source: ai-dock/comfyui-api-wrapper's README, "Webhook": `{id, status, mess
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -24,13 +25,33 @@ class _Notice(NamedTuple):
     key: str = ""
 
 
+def final_event(result: JobResult) -> WebhookEvent:
+    """Return which event the end of a job is."""
+    return _FINAL.get(result.status, WebhookEvent.FAILED)
+
+
+def final_body(result: JobResult) -> dict[str, JsonValue]:
+    """Return what is told of the end of a job.
+
+    Raises:
+        InternalError: an artifact was not delivered, and the job says nothing of it.
+    """
+    body = _PYWORKER.render(result)
+    # ComfyUI's history is large, and who needs it asks for the result.
+    body.pop("comfyui_response", None)
+    return body
+
+
 class Notices:
     """Tells a webhook of one job, in the order in which things happened; telling never makes the job wait."""
 
-    def __init__(self, webhooks: Webhooks, hook: Hook) -> None:
-        """Tell `hook`."""
+    def __init__(
+        self, webhooks: Webhooks, hook: Hook, *, show: Callable[[Artifact], Artifact] = lambda artifact: artifact
+    ) -> None:
+        """Tell `hook`; `show` makes a file as it is delivered into one that can be told of."""
         self._webhooks = webhooks
         self._hook = hook
+        self._show = show
         self._waiting: asyncio.Queue[_Notice | None] = asyncio.Queue()
 
     def started(self) -> None:
@@ -50,7 +71,7 @@ class Notices:
         """Tell of a file that has been delivered."""
         if self._hook.wants(WebhookEvent.ARTIFACT):
             body = self._running_body(f"{artifact.name} is delivered.")
-            shown = JobResult(id=self._hook.job_id, status=JobStatus.RUNNING, artifacts=(artifact,))
+            shown = JobResult(id=self._hook.job_id, status=JobStatus.RUNNING, artifacts=(self._show(artifact),))
             key = f"{artifact.node_id}/{artifact.subfolder}/{artifact.name}"
             self._waiting.put_nowait(
                 _Notice(WebhookEvent.ARTIFACT, {**body, "output": _PYWORKER.render(shown)["output"]}, key)
@@ -58,12 +79,9 @@ class Notices:
 
     def ended(self, result: JobResult) -> None:
         """Tell what came of the job."""
-        event = _FINAL.get(result.status, WebhookEvent.FAILED)
+        event = final_event(result)
         if self._hook.wants(event):
-            body = _PYWORKER.render(result)
-            # ComfyUI's history is large, and who needs it asks for the result.
-            body.pop("comfyui_response", None)
-            self._waiting.put_nowait(_Notice(event, body))
+            self._waiting.put_nowait(_Notice(event, final_body(result)))
 
     def close(self) -> None:
         """Say that nothing more will be told: `tell_all` returns when all of it is told."""

@@ -19,7 +19,7 @@ from comfyworker.jobs import JobRequest, JobResult, JobStatus
 from comfyworker.modifiers import load_modifiers
 from comfyworker.pipeline import Pipeline, ProgressSink
 from comfyworker.settings import Settings
-from comfyworker.webhooks import Hook, Webhooks
+from comfyworker.webhooks import Webhooks
 
 _LAST_WORDS_WITHIN_S = 5.0
 _Told = TypeVar("_Told")
@@ -48,7 +48,7 @@ class Worker:
     def __init__(self, pipeline: Pipeline, webhooks: Webhooks) -> None:
         """Run jobs on `pipeline`, and tell of them through `webhooks`."""
         self.pipeline = pipeline
-        self._webhooks = webhooks
+        self.webhooks = webhooks
 
     async def run(
         self,
@@ -75,7 +75,7 @@ class Worker:
         """
         created_at = time.time() if created_at is None else created_at
         try:
-            hook = self._webhooks.hook_for(request)
+            hook = self.webhooks.hook_for(request)
         except WorkerError as error:
             return _dated(JobResult.refused(request.id, error), created_at)
         if hook is None:
@@ -83,36 +83,52 @@ class Worker:
                 request, on_progress=on_progress, on_artifact=on_artifact, on_preview=on_preview
             )
             return _dated(result, created_at)
-        return await self._run_and_tell(request, hook, created_at, on_progress, on_artifact, on_preview)
-
-    async def _run_and_tell(
-        self,
-        request: JobRequest,
-        hook: Hook,
-        created_at: float,
-        on_progress: ProgressSink | None,
-        on_artifact: ArtifactSink | None,
-        on_preview: PreviewSink | None,
-    ) -> JobResult:
-        notices = Notices(self._webhooks, hook)
-        notices.started()
+        notices = Notices(self.webhooks, hook)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(notices.tell_all(), name=f"telling of {request.id}")
-                result = await self.pipeline.run(
-                    request,
-                    on_progress=_both(notices.progress, on_progress),
-                    on_artifact=_both(notices.artifact, on_artifact),
-                    on_preview=on_preview,
-                )
-                result = _dated(result, created_at)
-                notices.ended(result)
-                notices.close()
+            result = await self.run_and_tell(
+                request,
+                notices,
+                created_at=created_at,
+                on_progress=on_progress,
+                on_artifact=on_artifact,
+                on_preview=on_preview,
+            )
         except asyncio.CancelledError:
             notices.ended(_dated(JobResult(id=request.id, status=JobStatus.CANCELED), created_at))
             notices.close()
             await finish(notices.tell_all(), within_s=_LAST_WORDS_WITHIN_S, name="telling of a canceled job")
             raise
+        return result
+
+    async def run_and_tell(  # noqa: PLR0913  # `run` with two more
+        self,
+        request: JobRequest,
+        notices: Notices,
+        *,
+        created_at: float,
+        on_progress: ProgressSink | None = None,
+        on_artifact: ArtifactSink | None = None,
+        on_preview: PreviewSink | None = None,
+        tells_end: bool = True,
+    ) -> JobResult:
+        """Run one job as `run` does, and tell `notices` of it; of its end only if `tells_end`.
+
+        Raises:
+            asyncio.CancelledError: the caller was cancelled; the notices have not heard of it.
+        """
+        notices.started()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(notices.tell_all(), name=f"telling of {request.id}")
+            result = await self.pipeline.run(
+                request,
+                on_progress=_both(notices.progress, on_progress),
+                on_artifact=_both(notices.artifact, on_artifact),
+                on_preview=on_preview,
+            )
+            result = _dated(result, created_at)
+            if tells_end:
+                notices.ended(result)
+            notices.close()
         return result
 
 

@@ -68,8 +68,16 @@ def url_for_asset(request: Request, asset_id: str, name: str, *, until: float | 
         until: When the file goes (Unix seconds), if the URL would work longer.
     """
     context = context_of(request)
-    expires_at = float(int(time.time() + context.settings.http.artifact_url_expires_s))
+    lasts_s = context.settings.http.artifact_url_expires_s
+    return sign_asset(context.signer, base_url_of(request), asset_id, name, lasts_s=lasts_s, until=until)
+
+
+def sign_asset(
+    signer: UrlSigner, base_url: str, asset_id: str, name: str, *, lasts_s: float, until: float | None = None
+) -> SignedUrl:
+    """Return a signed URL below `base_url` for a file of the service; it works for `lasts_s`, or to `until`."""
+    expires_at = float(int(time.time() + lasts_s))
     if until is not None:
         expires_at = min(expires_at, until)
-    token = context.signer.token(asset_id, expires_at=expires_at)
-    return SignedUrl(f"{base_url_of(request)}/artifacts/{token}/{quote(name, safe='')}", expires_at)
+    token = signer.token(asset_id, expires_at=expires_at)
+    return SignedUrl(f"{base_url}/artifacts/{token}/{quote(name, safe='')}", expires_at)

@@ -18,6 +18,7 @@ from comfyworker.hosts.http.auth import ApiKeys
 from comfyworker.hosts.http.context import HostContext
 from comfyworker.hosts.http.metrics import Metrics
 from comfyworker.hosts.http.signing import load_signer
+from comfyworker.hosts.http.telling import JobTelling
 from comfyworker.hosts.worker import Worker
 from comfyworker.modifiers import load_modifiers
 from comfyworker.service import JobService
@@ -43,13 +44,16 @@ async def open_app(worker: Worker, settings: Settings) -> AsyncIterator[FastAPI]
     metrics, modifiers = Metrics(), load_modifiers(settings.modifiers)
     # One more than ComfyUI's own queues hold: its inputs are made ready while the others run.
     places = len(worker.pipeline.pool.instances) * (settings.comfyui.queue_depth + 1)
+    worker_id = f"comfyworker-{uuid.uuid4().hex[:8]}"
+    telling = JobTelling(worker, settings, worker_id=worker_id)
     async with JobService(
-        worker.run,
+        telling.run,
         settings.queue,
         folder=settings.state.path,
         places=places,
         copies=settings.delivery.keep_outputs,
         on_end=metrics.job_ended,
+        tell_end=telling.tell_end,
     ) as service:
         context = HostContext(
             settings=settings,
@@ -57,7 +61,7 @@ async def open_app(worker: Worker, settings: Settings) -> AsyncIterator[FastAPI]
             worker=worker,
             keys=ApiKeys(settings.http.api_keys),
             signer=await asyncio.to_thread(load_signer, settings.state.path),
-            worker_id=f"comfyworker-{uuid.uuid4().hex[:8]}",
+            worker_id=worker_id,
         )
         yield create_app(context, metrics, modifiers)
 

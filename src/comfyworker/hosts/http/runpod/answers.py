@@ -62,17 +62,26 @@ async def status_answer(request: Request, record: JobRecord) -> dict[str, JsonVa
         NotFound: its result has expired.
     """
     check_not_gone(record)
-    answer = {**short_answer(record), **_times(record)}
-    if record.started_at is not None:
-        answer["workerId"] = context_of(request).worker_id
-    if record.status is JobStatus.CANCELED:
-        return answer
+    worker_id = context_of(request).worker_id
     if record.is_terminal:
-        return {**answer, **_outcome(status_word(record), await render_record(request, record))}
+        return ended_answer(record, await render_record(request, record), worker_id=worker_id)
+    answer = _begun_answer(record, worker_id)
     if record.progress is not None:
         # RunPod shows there what a handler reports with progress_update.
         answer["output"] = {"progress": record.progress.model_dump(mode="json")}
     return answer
+
+
+def ended_answer(record: JobRecord, rendered: dict[str, JsonValue], *, worker_id: str) -> dict[str, JsonValue]:
+    """Return what came of a job that has ended.
+
+    Args:
+        record: The job.
+        rendered: What came of it, in its dialect.
+        worker_id: Who ran it.
+    """
+    answer = _begun_answer(record, worker_id)
+    return answer if record.status is JobStatus.CANCELED else {**answer, **_outcome(status_word(record), rendered)}
 
 
 async def stream_answer(request: Request, record: JobRecord, artifacts: Sequence[KeptArtifact]) -> dict[str, JsonValue]:
@@ -108,6 +117,11 @@ def render_error(error: WorkerError) -> Response:
 def _ran_out_of_time(record: JobRecord) -> bool:
     error = record.result.error if record.result else None
     return error is not None and error.code == JobTimeout.code
+
+
+def _begun_answer(record: JobRecord, worker_id: str) -> dict[str, JsonValue]:
+    answer = {**short_answer(record), **_times(record)}
+    return answer if record.started_at is None else {**answer, "workerId": worker_id}
 
 
 def _times(record: JobRecord) -> dict[str, JsonValue]:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from comfyworker.dialects import choose_dialect, wanted_id
 from comfyworker.errors import NotFound, WorkerError
-from comfyworker.hosts.http.context import context_of, owner_of
+from comfyworker.hosts.http.context import base_url_of, context_of, owner_of
 from comfyworker.hosts.http.documents import request_body
 from comfyworker.hosts.http.health import runpod_health
 from comfyworker.hosts.http.limits import read_json
@@ -112,7 +112,9 @@ class RunPodRoutes:
         platform, context = read_platform(body), context_of(request)
         dialect = choose_dialect(body, default=context.settings.job.response_format)
         try:
-            submission = make_submission(body, platform, dialect, owner=owner, new_id=_new_id)
+            submission = make_submission(
+                body, platform, dialect, owner=owner, base_url=base_url_of(request), new_id=_new_id
+            )
         except WorkerError as error:
             return self._refused.add(wanted_id(body) or _new_id(), error, owner=owner, dialect=dialect.name)
         record = await context.service.submit(submission)

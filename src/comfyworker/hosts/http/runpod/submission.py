@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from comfyworker.dialects import Dialect
 from comfyworker.errors import InvalidRequest, Problem
+from comfyworker.hosts.http.notes import BASE_URL, RUNPOD_WEBHOOK
 from comfyworker.jobs import JobRequest, WebhookOptions
 from comfyworker.service import Submission
 
@@ -59,20 +60,32 @@ def read_platform(body: object) -> Platform:
 
 
 def make_submission(
-    body: object, platform: Platform, dialect: Dialect, *, owner: str, new_id: Callable[[], str]
+    body: object, platform: Platform, dialect: Dialect, *, owner: str, base_url: str, new_id: Callable[[], str]
 ) -> Submission:
     """Return the job that a request asks for.
+
+    Args:
+        body: The request.
+        platform: What stands beside its `input`.
+        dialect: What its answer is rendered in.
+        owner: Whose it is.
+        base_url: The URL under which its client reached us.
+        new_id: Gives an id for a request that brings none.
 
     Raises:
         WorkerError: with everything that is wrong with its `input`.
     """
+    asked = dialect.parse(body, new_id=new_id)
+    request = _with_platform(asked, platform)
+    is_runpods = request.webhook is not None and request.webhook is not asked.webhook
     return Submission(
-        request=_with_platform(dialect.parse(body, new_id=new_id), platform),
+        request=request,
         api=API_NAME,
         dialect=dialect.name,
         owner=owner,
         priority=platform.priority,
         ttl_s=platform.ttl_s,
+        meta={BASE_URL: base_url, RUNPOD_WEBHOOK: is_runpods},
     )
 
 

@@ -10,6 +10,8 @@ import uuid
 from starlette.requests import Request
 
 from comfyworker.dialects import dialect_named
+from comfyworker.hosts.http.context import base_url_of
+from comfyworker.hosts.http.notes import BASE_URL
 from comfyworker.hosts.http.vast.answers import API_NAME, DIALECT
 from comfyworker.jobs import DeliveryMode, JobRequest
 from comfyworker.service import Submission
@@ -27,7 +29,7 @@ def make_submission(request: Request, body: object, *, owner: str) -> Submission
     asked = dialect_named(DIALECT).parse(body, new_id=lambda: str(uuid.uuid4()))
     if request.headers.get(_BASE64_HEADER, "").strip().lower() in _YES:
         asked = _as_base64(asked)
-    return Submission(request=asked, api=API_NAME, dialect=DIALECT, owner=owner)
+    return Submission(request=asked, api=API_NAME, dialect=DIALECT, owner=owner, meta={BASE_URL: base_url_of(request)})
 
 
 def _as_base64(request: JobRequest) -> JobRequest:
