@@ -26,6 +26,7 @@ RUN_PAGES = {
 
 # Variables of worker-comfyui that are told to be unknown, and others' own.
 NOT_OURS = {
+    "HTTPS_PROXY",
     "REFRESH_WORKER",
     "SERVE_API_LOCALLY",
     "NETWORK_VOLUME_DEBUG",
