@@ -14,6 +14,7 @@ from PIL import Image
 
 from support import workflows
 from support.eventually import eventually
+from support.proxy import FaultProxy
 from support.real_comfyui import RealComfyUI
 from support.serving import Serving, serving, session
 
@@ -246,3 +247,19 @@ async def test_the_header_asks_for_base64(comfyui: RealComfyUI, tmp_path: Path) 
         header = {"X-Return-Outputs-As-Base64": "1"}
         _, inline = await post(client, "/generate/sync", job(workflows.colour((7, 8, 9))), **header)
         assert pixels(inline) == [(7, 8, 9)]
+
+
+async def test_comfyui_that_is_gone_is_worth_another_try(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """It is a 5xx, and the same request sent again runs again when ComfyUI is back."""
+    body = job(workflows.colour((3, 1, 4)), request_id="again", timeout=30)
+    async with (
+        FaultProxy(comfyui.url) as proxy,
+        serving(proxy.url, tmp_path / "state") as server,
+        session(server) as client,
+    ):
+        fault = proxy.drop_request("POST", "/prompt", times=100)
+        code, answer = await post(client, "/generate/sync", body)
+        assert (code, answer["status"], answer["error_code"]) == (502, "failed", "comfyui_unreachable")
+        fault.stop()
+        code, answer = await post(client, "/generate/sync", body)
+        assert (code, pixels(answer)) == (200, [(3, 1, 4)])

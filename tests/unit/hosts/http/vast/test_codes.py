@@ -28,7 +28,10 @@ def code_of(leaf: type[WorkerError]) -> str:
     return leaf.code
 
 
-@pytest.mark.parametrize("leaf", sorted(set(leaves()), key=code_of), ids=code_of)
+LEAVES: list[type[WorkerError]] = sorted(leaves(), key=code_of)
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=code_of)
 def test_only_what_may_pass_or_is_our_fault_is_sent_again(leaf: type[WorkerError]) -> None:
     """Vast's clients send 5xx, 408 and 429 again for ever: none of these for what would fail again."""
     code = code_of_failure(leaf.code, retryable=False)
