@@ -37,7 +37,8 @@ class Deliveries:
         Args:
             settings: The worker's settings.
             answer_limit_bytes: The largest answer that the host's platform takes, where ANSWER_MAX_BYTES says nothing.
-            serve: Makes a job's files readable under URLs of the host's own; None leaves them with ComfyUI.
+            serve: Keeps a job's files with the host, which makes URLs of its own for them and puts them into answers
+                itself; None leaves files with ComfyUI, and puts them into the answer as base64.
 
         Raises:
             InvalidSettings: the worker's object storage cannot be what the settings say.
@@ -80,12 +81,15 @@ class Deliveries:
         if mode is DeliveryMode.URL:
             delivery = self._within_limit(ComfyUIUrlDelivery() if self._serve is None else self._serve(request))
         elif self._limit_bytes is None:
-            delivery = InlineDelivery()
+            delivery = self._inline(request)
         else:
             is_open = location is not None and not request.output.only_inline
             otherwise = self._store_delivery(request, location, None) if location is not None and is_open else None
-            delivery = FittingDelivery(self._limit_bytes, otherwise=otherwise)
-        return delivery if on_artifact is None else TellingDelivery(delivery, on_artifact)
+            delivery = FittingDelivery(self._limit_bytes, inline=self._inline(request), otherwise=otherwise)
+        return _told(delivery, on_artifact)
+
+    def _inline(self, request: JobRequest) -> Delivery:
+        return InlineDelivery() if self._serve is None else self._serve(request)
 
     def _location(self, request: JobRequest) -> StoreLocation | None:
         try:
@@ -106,8 +110,12 @@ class Deliveries:
             self._stores, location, request_id=request.id, prefix=request.output.prefix, on_artifact=on_artifact
         )
         if self._settings.delivery.fallback_inline:
-            return InlineFallback(delivery, self._limit_bytes, on_artifact)
+            return InlineFallback(delivery, self._limit_bytes, inline=_told(self._inline(request), on_artifact))
         return delivery
+
+
+def _told(delivery: Delivery, on_artifact: ArtifactSink | None) -> Delivery:
+    return delivery if on_artifact is None else TellingDelivery(delivery, on_artifact)
 
 
 def _mode(request: JobRequest, location: StoreLocation | None) -> DeliveryMode:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from comfyworker.delivery.inline import InlineDelivery
 from comfyworker.delivery.json_stream import iter_json
 from comfyworker.delivery.protocol import Delivery
-from comfyworker.delivery.telling import TellingDelivery
 from comfyworker.errors import AnswerTooLarge, DeliveryFailed
 from comfyworker.jobs import Artifact
 
@@ -32,13 +30,14 @@ class FittingDelivery:
 
     keeps_outputs = False
 
-    def __init__(self, limit_bytes: int, *, otherwise: Delivery | None) -> None:
-        """Keep answers within `limit_bytes`; what does not fit goes to `otherwise`."""
+    def __init__(self, limit_bytes: int, *, inline: Delivery, otherwise: Delivery | None) -> None:
+        """Keep answers within `limit_bytes`; what fits goes by `inline`, what does not by `otherwise`."""
         self._limit_bytes = limit_bytes
+        self._inline = inline
         self._otherwise = otherwise
 
     async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-        """Return the artifacts with `data`, or as the other way delivers them.
+        """Return the artifacts as one of the two ways delivers them.
 
         Raises:
             AnswerTooLarge: they do not fit, and there is no other way.
@@ -46,20 +45,20 @@ class FittingDelivery:
         """
         size_bytes = inline_bytes(artifacts)
         if size_bytes <= self._limit_bytes:
-            return await InlineDelivery().deliver(artifacts)
+            return await self._inline.deliver(artifacts)
         if self._otherwise is not None:
             return await self._otherwise.deliver(artifacts)
         raise AnswerTooLarge(
-            f"with its {len(artifacts)} artifacts the answer would have {_mb(size_bytes)}, more than the "
-            f"{_mb(self._limit_bytes)} that it may have here",
+            f"with its {len(artifacts)} artifacts the answer would have {_size(size_bytes)}, more than the "
+            f"{_size(self._limit_bytes)} that it may have here",
             hint="Have them brought to object storage: set BUCKET_ENDPOINT_URL, or send `s3` with the request. "
             'Smaller pictures may fit: `"output": {"format": "webp"}`. ANSWER_MAX_BYTES is the limit.',
             details={"answer_bytes": size_bytes, "limit_bytes": self._limit_bytes},
         )
 
 
-def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
 
 
 class WithinLimit:
@@ -84,8 +83,8 @@ class WithinLimit:
         texts_bytes = inline_bytes([artifact for artifact in artifacts if artifact.text is not None])
         if texts_bytes > self._limit_bytes:
             raise AnswerTooLarge(
-                f"with the texts that its nodes reported the answer would have {_mb(texts_bytes)}, more than the "
-                f"{_mb(self._limit_bytes)} that it may have here",
+                f"with the texts that its nodes reported the answer would have {_size(texts_bytes)}, more than the "
+                f"{_size(self._limit_bytes)} that it may have here",
                 hint="Let the workflow save long texts as files. ANSWER_MAX_BYTES is the limit.",
                 details={"answer_bytes": texts_bytes, "limit_bytes": self._limit_bytes},
             )
@@ -95,19 +94,17 @@ class WithinLimit:
 class InlineFallback:
     """Puts into the answer what another delivery could not bring, if it fits."""
 
-    def __init__(
-        self, first: Delivery, limit_bytes: int | None, on_artifact: Callable[[Artifact], None] | None = None
-    ) -> None:
+    def __init__(self, first: Delivery, limit_bytes: int | None, *, inline: Delivery) -> None:
         """Try another delivery first.
 
         Args:
             first: The other delivery.
             limit_bytes: The largest answer; None is no limit.
-            on_artifact: Called for each file that is put into the answer.
+            inline: Puts files into the answer.
         """
         self._first = first
         self._limit_bytes = limit_bytes
-        self._on_artifact = on_artifact
+        self._inline = inline
 
     @property
     def keeps_outputs(self) -> bool:
@@ -122,10 +119,7 @@ class InlineFallback:
             return delivered
         cleared = [artifact.model_copy(update={"failure": None}) for artifact in inline]
         try:
-            embedded = iter(await self._embedding().deliver(cleared))
+            embedded = iter(await self._inline.deliver(cleared))
         except DeliveryFailed:
             return delivered
         return tuple(artifact if artifact.failure is None else next(embedded) for artifact in delivered)
-
-    def _embedding(self) -> Delivery:
-        return InlineDelivery() if self._on_artifact is None else TellingDelivery(InlineDelivery(), self._on_artifact)

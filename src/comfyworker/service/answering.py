@@ -18,7 +18,11 @@ async def inline_files(result: JobResult, *, limit_bytes: int | None = None) -> 
         AnswerTooLarge: it would be larger.
         DeliveryFailed: a file cannot be read any more.
     """
-    delivery = InlineDelivery() if limit_bytes is None else FittingDelivery(limit_bytes, otherwise=None)
+    delivery = (
+        InlineDelivery()
+        if limit_bytes is None
+        else FittingDelivery(limit_bytes, inline=InlineDelivery(), otherwise=None)
+    )
     kept = [artifact for artifact in result.artifacts if artifact.path is not None]
     if not kept:
         return result

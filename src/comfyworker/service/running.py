@@ -19,7 +19,6 @@ from comfyworker.service.protocol import EndTeller, Runner
 from comfyworker.service.records import JobRecord, KeptResult
 from comfyworker.service.settling import settle_result, unstorable
 from comfyworker.service.store import JobStore
-from comfyworker.service.stored_request import to_be_kept
 from comfyworker.service.waiting import WaitingLine
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -235,7 +234,7 @@ class Running:
             job.request = None  # Its files need not be in memory twice.
             with keeping_in(self._store.outputs_folder(job.key), record, copies=self._copies):
                 return await self._runner(
-                    to_be_kept(request),
+                    request,
                     created_at=record.created_at,
                     on_progress=job.tell_progress,
                     on_artifact=job.tell_output,

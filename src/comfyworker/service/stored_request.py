@@ -82,17 +82,6 @@ def wants_inline(request: JobRequest) -> bool:
     return mode is DeliveryMode.BASE64
 
 
-def to_be_kept(request: JobRequest) -> JobRequest:
-    """Return `request` so that files which it wants in the answer are kept instead.
-
-    They are put into the answer when there is one: from files, not from memory.
-    """
-    output = request.output
-    delivery = DeliveryMode.URL if output.delivery is DeliveryMode.BASE64 else output.delivery
-    kept = output.model_copy(update={"delivery": delivery, "without_bucket": DeliveryMode.URL})
-    return request.model_copy(update={"output": kept})
-
-
 def _plain(value: object) -> object:
     """Return what JSON has no word for in one that it has."""
     if isinstance(value, SecretStr):

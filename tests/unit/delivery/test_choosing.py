@@ -1,5 +1,6 @@
 """Which way a job's artifacts leave."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from comfyworker.delivery.store import StoreDelivery
 from comfyworker.errors import AnswerTooLarge, InvalidRequest, InvalidSettings
 from comfyworker.jobs import Artifact, ArtifactKind, DeliveryMode, JobRequest, Output, StoreOptions
 from comfyworker.settings import load_settings
+from support.ports import free_port
 
 BUCKET = {
     "BUCKET_ENDPOINT_URL": "https://s3.example/outputs",
@@ -105,6 +107,46 @@ async def test_a_client_that_reads_only_base64_is_not_sent_to_a_bucket(tmp_path:
     deliveries = Deliveries(load_settings({**BUCKET, "ANSWER_MAX_BYTES": "10"}))
     with pytest.raises(AnswerTooLarge):
         await deliveries.choose(job(ONLY_INLINE)).deliver([artifact])
+
+
+class Kept:
+    """A host's own keeping of files."""
+
+    keeps_outputs = False
+
+    async def deliver(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        """Return them as they are."""
+        return tuple(artifacts)
+
+
+@pytest.mark.parametrize("mode", [DeliveryMode.BASE64, DeliveryMode.URL])
+def test_a_host_that_keeps_files_does_so_for_base64_and_urls(mode: DeliveryMode) -> None:
+    """It puts them into its answers itself."""
+    deliveries = Deliveries(load_settings({}), serve=lambda _: Kept())
+    assert isinstance(deliveries.choose(job(Output(delivery=mode))), Kept)
+
+
+async def test_a_host_that_keeps_files_hands_on_what_no_answer_takes(tmp_path: Path) -> None:
+    """To the bucket, where there is one; here it cannot be reached, and says so of the file."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"x" * 9000)
+    file = Artifact(
+        name="a.bin",
+        kind=ArtifactKind.FILE,
+        node_id="9",
+        output_key="files",
+        content_type="application/octet-stream",
+        size_bytes=9000,
+        path=path,
+    )
+    down = {**BUCKET, "BUCKET_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}/b", "BUCKET_ATTEMPTS": "1"}
+    limited = load_settings({**down, "ANSWER_MAX_BYTES": "10000"})
+    async with Deliveries(limited, serve=lambda _: Kept()) as deliveries:
+        delivery = deliveries.choose(job(Output(delivery=DeliveryMode.BASE64)))
+        small = file.model_copy(update={"size_bytes": 10})
+        assert await delivery.deliver([small]) == (small,)
+        [large] = await delivery.deliver([file])
+    assert large.failure is not None
 
 
 def test_a_failed_upload_may_fall_back() -> None:

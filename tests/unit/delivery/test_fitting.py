@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyworker.delivery.fitting import FittingDelivery, InlineFallback, WithinLimit, inline_bytes
+from comfyworker.delivery.inline import InlineDelivery
 from comfyworker.delivery.json_stream import iter_json
+from comfyworker.delivery.telling import TellingDelivery
 from comfyworker.dialects import DIALECT_NAMES, dialect_named
 from comfyworker.errors import AnswerTooLarge
 from comfyworker.jobs import Artifact, ArtifactKind, DeliveryFault, JobResult, JobStatus
 
+INLINE = InlineDelivery()
 DOWN = DeliveryFault(message="the store is down", may_pass=True)
 
 
@@ -50,21 +53,25 @@ def artifact(folder: Path, name: str, size_bytes: int) -> Artifact:
 
 async def test_what_fits_is_in_the_answer(tmp_path: Path) -> None:
     """Whether there is another way or not."""
-    [delivered] = await FittingDelivery(100_000, otherwise=Elsewhere()).deliver([artifact(tmp_path, "a.png", 3)])
+    [delivered] = await FittingDelivery(100_000, inline=INLINE, otherwise=Elsewhere()).deliver(
+        [artifact(tmp_path, "a.png", 3)]
+    )
     assert (delivered.data, delivered.url) == ("eHh4", None)
 
 
 async def test_what_does_not_fit_goes_another_way(tmp_path: Path) -> None:
     """All of it: an answer is of one kind."""
     artifacts = [artifact(tmp_path, "a.png", 90_000), artifact(tmp_path, "b.png", 3)]
-    delivered = await FittingDelivery(100_000, otherwise=Elsewhere()).deliver(artifacts)
+    delivered = await FittingDelivery(100_000, inline=INLINE, otherwise=Elsewhere()).deliver(artifacts)
     assert [(each.data, each.url) for each in delivered] == [(None, "https://b/k")] * 2
 
 
 async def test_without_another_way_the_answer_says_what_to_set(tmp_path: Path) -> None:
     """With how large it would be and how large it may be."""
     with pytest.raises(AnswerTooLarge) as caught:
-        await FittingDelivery(10_000_000, otherwise=None).deliver([artifact(tmp_path, "a.png", 9_000_000)])
+        await FittingDelivery(10_000_000, inline=INLINE, otherwise=None).deliver(
+            [artifact(tmp_path, "a.png", 9_000_000)]
+        )
     assert caught.value.message == (
         "with its 1 artifacts the answer would have 12.0 MB, more than the 10.0 MB that it may have here"
     )
@@ -119,7 +126,7 @@ async def test_texts_are_always_in_the_answer_and_may_be_too_much(tmp_path: Path
 async def test_a_file_that_did_not_arrive_falls_back_into_the_answer(tmp_path: Path) -> None:
     """The others stay where they arrived, in their order."""
     artifacts = [artifact(tmp_path, name, 3) for name in ("a.png", "b.png", "c.png")]
-    delivered = await InlineFallback(Elsewhere("b.png"), 100_000).deliver(artifacts)
+    delivered = await InlineFallback(Elsewhere("b.png"), 100_000, inline=INLINE).deliver(artifacts)
     assert [(each.name, each.data, each.url, each.failure) for each in delivered] == [
         ("a.png", None, "https://b/k", None),
         ("b.png", "eHh4", None, None),
@@ -129,7 +136,9 @@ async def test_a_file_that_did_not_arrive_falls_back_into_the_answer(tmp_path: P
 
 async def test_a_file_that_neither_arrived_nor_fits_has_failed(tmp_path: Path) -> None:
     """With the reason why it did not arrive."""
-    [delivered] = await InlineFallback(Elsewhere("a.png"), 5000).deliver([artifact(tmp_path, "a.png", 3000)])
+    [delivered] = await InlineFallback(Elsewhere("a.png"), 5000, inline=INLINE).deliver(
+        [artifact(tmp_path, "a.png", 3000)]
+    )
     assert (delivered.data, delivered.failure) == (None, DOWN)
 
 
@@ -137,7 +146,7 @@ async def test_what_falls_back_fits_beside_all_that_is_in_the_answer(tmp_path: P
     """Texts are there already."""
     file = artifact(tmp_path, "a.png", 3000)
     text = file.model_copy(update={"path": None, "name": "a.txt", "text": "x" * 3000})
-    fallback = InlineFallback(Elsewhere("a.png"), 10_000)
+    fallback = InlineFallback(Elsewhere("a.png"), 10_000, inline=INLINE)
     assert [each.failure for each in await fallback.deliver([file])] == [None]
     assert [each.failure for each in await fallback.deliver([file, text])] == [DOWN, None]
 
@@ -146,7 +155,9 @@ async def test_what_falls_back_is_told_of_too(tmp_path: Path) -> None:
     """Once: the other delivery tells of what it brought itself."""
     told: list[Artifact] = []
     artifacts = [artifact(tmp_path, name, 3) for name in ("a.png", "b.png")]
-    delivered = await InlineFallback(Elsewhere("b.png"), None, told.append).deliver(artifacts)
+    delivered = await InlineFallback(Elsewhere("b.png"), None, inline=TellingDelivery(INLINE, told.append)).deliver(
+        artifacts
+    )
     assert told == [delivered[1]]
 
 
@@ -154,5 +165,5 @@ async def test_what_cannot_be_read_does_not_fall_back(tmp_path: Path) -> None:
     """What did arrive is not forgotten over it."""
     gone, there = (artifact(tmp_path, name, 3) for name in ("a.png", "b.png"))
     (tmp_path / "a.png").unlink()
-    delivered = await InlineFallback(Elsewhere("a.png"), None).deliver([gone, there])
+    delivered = await InlineFallback(Elsewhere("a.png"), None, inline=INLINE).deliver([gone, there])
     assert [(each.failure, each.url) for each in delivered] == [(DOWN, None), (None, "https://b/k")]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, SecretStr
 
 from comfyworker.errors import InternalError, InvalidRequest
 from comfyworker.jobs import DeliveryMode, InputFile, JobRequest, Output, StoreOptions, WebhookOptions
-from comfyworker.service.stored_request import load_request, store_request, to_be_kept, wants_inline
+from comfyworker.service.stored_request import load_request, store_request, wants_inline
 
 SECRET = "sk-very-secret"
 
@@ -136,10 +136,6 @@ def test_a_request_of_another_version_is_told(content: bytes) -> None:
         (Output(without_bucket=DeliveryMode.URL), False),
     ],
 )
-def test_files_for_the_answer_are_kept_first(output: Output, inline: bool) -> None:
-    """A client who wants base64 gets it from kept files; object storage stays object storage."""
-    request = JobRequest(id="job", output=output)
-    kept = to_be_kept(request).output
-    assert wants_inline(request) is inline
-    assert kept.without_bucket is DeliveryMode.URL
-    assert kept.delivery is (DeliveryMode.URL if output.delivery is DeliveryMode.BASE64 else output.delivery)
+def test_who_wants_base64_is_known(output: Output, inline: bool) -> None:
+    """It is made from kept files when the client asks for its answer."""
+    assert wants_inline(JobRequest(id="job", output=output)) is inline
