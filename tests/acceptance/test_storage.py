@@ -146,7 +146,7 @@ async def test_with_the_store_down_the_answer_says_what_to_look_at(comfyui: Real
 
 
 async def test_pyworker_names_the_file_that_did_not_arrive(comfyui: RealComfyUI, tmp_path: Path) -> None:
-    """In upstream's word for it."""
+    """In upstream's word for it; of a request's own endpoint no more is told than that there is no connection."""
     s3 = {
         "endpoint_url": f"http://127.0.0.1:{free_port()}",
         "bucket_name": "outputs",
@@ -159,7 +159,7 @@ async def test_pyworker_names_the_file_that_did_not_arrive(comfyui: RealComfyUI,
     answer = done.json()
     [entry] = answer["output"]
     assert (answer["status"], done.code) == ("failed", 1)
-    assert "nothing listens there" in entry["upload_error"]
+    assert "no connection could be made" in entry["upload_error"]
     assert "input.s3.endpoint_url" in answer["message"]
 
 
@@ -167,8 +167,8 @@ async def test_a_request_may_not_send_files_into_private_networks(comfyui: RealC
     """Unless the worker says that its callers may."""
     s3 = {"endpoint_url": "http://127.0.0.1:9", "bucket_name": "b", "access_key_id": "k", "secret_access_key": "s"}
     answer = (await handle(comfyui, tmp_path, red(s3=s3))).json()
-    assert answer["error_code"] == "delivery_failed"
-    assert "a loopback address" in answer["error"]
+    assert answer["error_code"] == "invalid_request"
+    assert "s3.endpoint_url leads to a loopback address" in answer["error"]
 
 
 async def test_formats_are_honoured(comfyui: RealComfyUI, tmp_path: Path) -> None:

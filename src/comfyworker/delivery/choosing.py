@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
 from comfyworker.delivery.fitting import FittingDelivery, InlineFallback, WithinLimit
@@ -14,6 +15,7 @@ from comfyworker.delivery.store import StoreDelivery, StoreLocation, Stores, che
 from comfyworker.delivery.telling import TellingDelivery
 from comfyworker.errors import InvalidRequest, InvalidSettings, Problem
 from comfyworker.jobs import Artifact, DeliveryMode, JobRequest
+from comfyworker.outbound.addresses import host_refusal
 from comfyworker.settings import Settings
 
 ArtifactSink = Callable[[Artifact], None]
@@ -45,7 +47,8 @@ class Deliveries:
         """
         check_store_settings(settings.store)
         self._settings = settings
-        self._stores = Stores(settings.store, allow_private_urls=settings.inputs.allow_private_urls)
+        self._allow_private = settings.inputs.allow_private_urls
+        self._stores = Stores(settings.store, allow_private_urls=self._allow_private)
         self._limit_bytes = settings.delivery.answer_max_bytes or answer_limit_bytes
         self._serve = serve
 
@@ -93,12 +96,17 @@ class Deliveries:
 
     def _location(self, request: JobRequest) -> StoreLocation | None:
         try:
-            return find_location(self._settings.store, request.store)
+            location = find_location(self._settings.store, request.store)
         except InvalidSettings:
             # The worker's bucket may lack the keys that requests bring. Who does not want it need not know.
             if _wants_store(request):
                 raise
             return None
+        if location is not None and location.is_foreign:
+            reason = host_refusal(urlsplit(location.base_url).hostname or "", allow_private=self._allow_private)
+            if reason is not None:
+                raise _refused_endpoint(reason)
+        return location
 
     def _within_limit(self, delivery: Delivery) -> Delivery:
         return delivery if self._limit_bytes is None else WithinLimit(delivery, self._limit_bytes)
@@ -131,6 +139,15 @@ def _wants_store(request: JobRequest) -> bool:
     if output.delivery is not DeliveryMode.AUTO:
         return output.delivery is DeliveryMode.S3
     return request.store is not None or not output.only_inline
+
+
+def _refused_endpoint(reason: str) -> InvalidRequest:
+    message = f"s3.endpoint_url leads to {reason}, which a request may not have us speak to"
+    return InvalidRequest(
+        message,
+        hint="Give an endpoint that anybody can reach. ALLOW_PRIVATE_URLS of the worker opens private networks.",
+        problems=[Problem(message=message, code="url_refused", path="s3.endpoint_url")],
+    )
 
 
 def _no_store() -> InvalidRequest:

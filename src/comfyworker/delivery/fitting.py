@@ -51,7 +51,8 @@ class FittingDelivery:
         raise AnswerTooLarge(
             f"with its {len(artifacts)} artifacts the answer would have {_size(size_bytes)}, more than the "
             f"{_size(self._limit_bytes)} that it may have here",
-            hint="Have them brought to object storage: set BUCKET_ENDPOINT_URL, or send `s3` with the request. "
+            hint='Have them brought to object storage: ask for it with `"output": {"delivery": "s3"}`, and set '
+            "BUCKET_ENDPOINT_URL for the worker or send `s3` with the request. "
             'Smaller pictures may fit: `"output": {"format": "webp"}`. ANSWER_MAX_BYTES is the limit.',
             details={"answer_bytes": size_bytes, "limit_bytes": self._limit_bytes},
         )

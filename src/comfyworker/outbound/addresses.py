@@ -39,6 +39,17 @@ _RESERVED = _networks(
 _IN_USE_V6 = _networks("2000::/3")
 
 
+def host_refusal(host: str, *, allow_private: bool) -> str | None:
+    """Return what speaks against a host that is an address already; names are looked at when they are resolved."""
+    if host == "localhost" or host.endswith(".localhost"):
+        host = "127.0.0.1"
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return refusal(host, allow_private=allow_private)
+
+
 def refusal(address: str, *, allow_private: bool) -> str | None:
     """Return what speaks against a connection to `address`, as `a loopback address`; None if nothing does.
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue, SecretStr
-from yarl import URL
 
 from comfyworker.errors import InvalidRequest, InvalidSettings, Problem
 from comfyworker.jobs import JobRequest, WebhookEvent, WebhookOptions
-from comfyworker.outbound.addresses import refusal
+from comfyworker.outbound.addresses import host_refusal
 from comfyworker.outbound.targets import TargetRefused, parse_target
 from comfyworker.settings import WebhookSettings
 from comfyworker.webhooks.encoding import encode
@@ -105,23 +103,11 @@ def _url_problems(url: str, *, allow_private_urls: bool) -> list[tuple[Problem, 
             else "Give a whole URL, http:// or https://, with special characters escaped."
         )
         return [(_problem("url", refused.reason, "invalid_url"), hint)]
-    reason = _refused_host(target, allow_private=allow_private_urls)
+    reason = host_refusal(target.host or "", allow_private=allow_private_urls)
     if reason is None:
         return []
     hint = "Give a URL that anybody can reach. ALLOW_PRIVATE_URLS of the worker opens private networks."
     return [(_problem("url", f"leads to {reason}, which is not called", "url_refused"), hint)]
-
-
-def _refused_host(target: URL, *, allow_private: bool) -> str | None:
-    """Return what speaks against a host that is an address already; names are looked at when they are resolved."""
-    host = target.host or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        host = "127.0.0.1"
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    return refusal(host, allow_private=allow_private)
 
 
 def _timeout_problems(timeout_s: float | None) -> list[tuple[Problem, str]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyworker.outbound.addresses import refusal
+from comfyworker.outbound.addresses import host_refusal, refusal
 
 SET_ASIDE_V4 = [
     "0.0.0.0/8",
@@ -89,3 +89,21 @@ def test_metadata_is_always_refused(address: str) -> None:
 def test_a_zone_changes_nothing() -> None:
     """An IPv6 address with its interface is judged without."""
     assert refusal("fe80::1%eth0", allow_private=True) == "a link-local address"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "a loopback address"),
+        ("localhost", "a loopback address"),
+        ("s3.localhost", "a loopback address"),
+        ("10.1.2.3", "a private address"),
+        ("169.254.169.254", "an address of a cloud's metadata"),
+        ("::1", "a loopback address"),
+        ("8.8.8.8", None),
+        ("s3.example.com", None),
+    ],
+)
+def test_a_host_that_is_an_address_is_looked_at_at_once(host: str, expected: str | None) -> None:
+    """A name has to be resolved first."""
+    assert host_refusal(host, allow_private=False) == expected

@@ -58,14 +58,14 @@ class _Probe:
     async def run(self) -> None:
         """Try one after the other."""
         acl = self._location.acl
-        if not await self._step("connect", f"{self._location.place} can be spoken to", self._connect):
+        if not await self._step("connect", "the connection is prepared", self._connect):
             return
         if not await self._step("write", "an object can be written", self._write):
             return
         try:
             if acl is not None:
                 await self._step("acl", f"the ACL {acl} can be set", self._set_acl)
-            await self._step("read", "its URL can be read by anybody", self._read)
+            await self._step("read", "its URL can be read by whoever has it", self._read)
         finally:
             await self._step("delete", "it can be removed again", self._delete)
 
