@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +82,7 @@ class JobService:
         self._tally = Tally(self._running, settings, places=places)
         self._on_end = on_end
         self._intake = Intake(self._store, self._running, self._expiry, self._tally, ttl_s=settings.ttl_s)
+        self._at_start: Counter[JobStatus] = Counter()
         self._exit = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -95,6 +97,8 @@ class JobService:
             exit_stack.callback(self._folder.release)
             await exit_stack.enter_async_context(self._database)
             rows = await self._database.run(self._store.jobs.unfinished)
+            counted = await self._store.count()
+            self._at_start = Counter({status: counted[status] for status in counted if status.is_terminal})
             strays = await self._database.run(self._find_strays)
             await self._group.__aenter__()
             exit_stack.push_async_callback(self._leave_group)
@@ -260,6 +264,14 @@ class JobService:
     async def counts(self) -> Counts:
         """Return how many jobs there are."""
         return self._tally.counts(await self._store.count())
+
+    def counts_now(self) -> Counts:
+        """Return how many jobs there are, at once: the database, which may be busy, is not asked.
+
+        `by_status` has the jobs that have ended as they ended, those that have expired since included.
+        """
+        counts = self._tally.counts({})
+        return counts.model_copy(update={"by_status": dict(self._at_start + Counter(counts.ended))})
 
     async def drain(self, within_s: float) -> None:
         """Take no more jobs, wait for those that run, then hand back to the next start what is not over.

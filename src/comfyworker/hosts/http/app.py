@@ -21,6 +21,7 @@ from comfyworker.hosts.http.metrics import Metrics
 from comfyworker.hosts.http.modifier_schemas import add_modifiers
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.request_log import RequestLog
+from comfyworker.hosts.http.turns import Turns
 from comfyworker.settings import HttpSettings
 from comfyworker.workflow.modifiers import Modifiers
 
@@ -136,6 +137,7 @@ def _guard(app: FastAPI, settings: HttpSettings, metrics: Metrics) -> None:
         answer=lambda scope, error: render_error(scope["path"], error),
         observe=metrics.request_answered,
     )
+    app.add_middleware(Turns)
 
 
 class _Browsers:

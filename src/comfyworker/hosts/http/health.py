@@ -31,7 +31,7 @@ async def runpod_health(request: Request) -> dict[str, JsonValue]:
     Wire source: RunPod's `GET /v2/{endpoint}/health`.
     """
     context = context_of(request)
-    counts = await context.service.counts()
+    counts = context.service.counts_now()  # a probe must not wait for a disk
     return {"jobs": _jobs(counts), "workers": _workers(context.worker.pipeline.pool.instances)}
 
 
@@ -63,7 +63,7 @@ def _workers(instances: tuple[ComfyUIInstance, ...]) -> dict[str, JsonValue]:
 async def readiness(context: HostContext) -> tuple[bool, dict[str, JsonValue]]:
     """Return whether a job that comes now would run, and the answer that says why not."""
     instances = context.worker.pipeline.pool.instances
-    counts = await context.service.counts()
+    counts = context.service.counts_now()
     is_ready = any(instance.is_ready for instance in instances) and not counts.is_draining
     answer: dict[str, JsonValue] = {
         "ready": is_ready,

@@ -131,7 +131,7 @@ class Metrics:
 
     async def render(self, context: HostContext) -> bytes:
         """Return all of it in Prometheus's text format."""
-        counts = await context.service.counts()
+        counts = context.service.counts_now()
         for status, number in zip(_NOW, (counts.queued, counts.running), strict=True):
             self._jobs.labels(str(status)).set(number)
         self._queue_max.set(counts.max_queued)
