@@ -18,7 +18,7 @@ from benchmarks.report import Row
 from comfyworker.delivery.pictures import PictureShaper, Shape
 from comfyworker.jobs import Artifact, ArtifactKind, PictureFormat
 
-ROUNDS = 5
+ROUNDS = 10
 PICTURES, EDGE = 4, 1024
 SHARE_LOST = 1.2
 STALL_BUDGET_MS = 10.0
@@ -48,14 +48,14 @@ async def measure_conversion(ground: Ground) -> list[Row]:
                 at_once_ms.append(both_ms)
                 late_ms.append(worst_ms)
                 floor_late_ms.append(quiet_ms)
-    in_turn = statistics.median(in_turn_ms)
+    in_turn = min(in_turn_ms)  # what else the machine does makes it slower only
     return [
         Row(
             name="conversion.webp",
-            what=f"{PICTURES} PNGs of {EDGE}² made into WebP (floor: one after the other), p50",
+            what=f"{PICTURES} PNGs of {EDGE}² made into WebP (floor: one after the other), best",
             unit="ms",
             floor=in_turn,
-            ours=statistics.median(at_once_ms),
+            ours=min(at_once_ms),
             budget=SHARE_LOST * in_turn / at_once,
             rule=f"{SHARE_LOST:g} times the floor divided by {at_once} cores",
             rounds=rounds,

@@ -17,8 +17,8 @@ ROUNDS = 40
 WARM_UPS = 2
 FLOOR_FACTOR, FLOOR_EXTRA_MS = 1.5, 1.0
 GAP_ROUNDS = 3
-SLOW_BYTES_PER_S = 8_000
-"""At which a picture of the jobs, 8 kB or so, takes a second: longer than ComfyUI needs for several jobs."""
+SLOW_BYTES_PER_S = 5_000
+"""At which a picture of the jobs, 5 kB or so, takes a second: longer than ComfyUI needs for several jobs."""
 
 
 async def measure_stored_jobs(ground: Ground) -> list[Row]:
