@@ -178,6 +178,7 @@ async def test_policy_says_how_long_a_job_waits_and_who_goes_first(
         ),
         pytest.param({"input": {}, "policy": 7}, "policy must be an object", id="policy no object"),
         pytest.param({"input": {}, "policy": {"lowPriority": 1}}, "policy.lowPriority must be true", id="priority"),
+        pytest.param({"input": {}, "s3Config": []}, "s3Config must be an object", id="s3Config"),
         pytest.param({"input": {}, "webhook": {}}, "webhook must be a URL", id="webhook"),
     ],
 )
@@ -187,6 +188,12 @@ async def test_a_request_that_is_none(client: aiohttp.ClientSession, body: objec
         status, answer = await post(client, path, body)
         assert (status, answer["error_code"]) == (400, "invalid_request")
         assert answer["error"].startswith(problem)
+
+
+async def test_a_method_that_a_path_does_not_know(client: aiohttp.ClientSession) -> None:
+    """The answer names all that it does."""
+    async with client.delete("/status/x") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
 
 
 async def test_a_full_queue_says_when_to_come_again(comfyui: RealComfyUI, tmp_path: Path) -> None:

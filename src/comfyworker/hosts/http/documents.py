@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from comfyworker.dialects import DIALECT_NAMES
 from comfyworker.jobs import RANDOM_INT, DeliveryMode, PictureFormat, WebhookEvent
 
+MOST_SECONDS = 1_000_000_000
+"""What the dialects take."""
+
 JsonSchema = dict[str, Any]  # Any: JSON Schema
 
 _WORKFLOW_EXAMPLE = {"3": {"class_type": "KSampler", "inputs": {"seed": 42, "model": ["4", 0]}}}
@@ -64,7 +67,7 @@ class WebhookWishes(_Document):
     extra_params: dict[str, JsonValue] | None = Field(None, description="Sent back with every event.")
     secret: str | None = Field(None, description="Signs every event; `whsec_` and base64, or plain text.")
     events: list[WebhookEvent] | None = None
-    timeout: float | None = Field(None, gt=0, description="Seconds that one attempt may take.")
+    timeout: float | None = Field(None, gt=0, le=MOST_SECONDS, description="Seconds that one attempt may take.")
 
 
 class JobInput(_Document):
@@ -91,7 +94,7 @@ class JobInput(_Document):
         pattern=r"^([A-Za-z0-9][A-Za-z0-9._:@=+-]{0,127})?$",
         description="The job's id; sent a second time with the same request, it leads to the first job.",
     )
-    timeout: float | None = Field(None, gt=0, description="Seconds that the job may run.")
+    timeout: float | None = Field(None, gt=0, le=MOST_SECONDS, description="Seconds that the job may run.")
     response_format: str | None = Field(
         None,
         description="In which shape the output is given; RESPONSE_FORMAT says the usual one.",

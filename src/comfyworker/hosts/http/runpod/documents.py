@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from comfyworker.hosts.http.documents import JobInput
+from comfyworker.hosts.http.runpod.submission import MOST_MS
 
 StatusWord = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
 
@@ -19,9 +20,11 @@ class Policy(_Document):
     """How a job may be run."""
 
     execution_timeout_ms: float | None = Field(
-        None, alias="executionTimeout", gt=0, description="Milliseconds that the job may run."
+        None, alias="executionTimeout", gt=0, le=MOST_MS, description="Milliseconds that the job may run."
     )
-    ttl_ms: float | None = Field(None, alias="ttl", gt=0, description="Milliseconds that the job may wait to begin.")
+    ttl_ms: float | None = Field(
+        None, alias="ttl", gt=0, le=MOST_MS, description="Milliseconds that the job may wait to begin."
+    )
     is_low_priority: bool | None = Field(
         None, alias="lowPriority", description="Begin it after all jobs that do not say so."
     )

@@ -156,6 +156,9 @@ def router() -> APIRouter:
         below.add_api_route(path, handler, methods=[*methods], include_in_schema=False)
         if name == "cancel":
             handler = handlers.cancel_any
+        if len(methods) > 1:
+            # Before those that the document shows one by one: this one tells who uses another method of both.
+            made.add_api_route(path, handler, methods=[*methods], include_in_schema=False)
         for method in methods:
             operation = f"{API_NAME}_{name}" + ("_by_post" if method == "POST" and len(methods) > 1 else "")
             made.add_api_route(path, handler, methods=[method], operation_id=operation, tags=[_TAG], **beside)

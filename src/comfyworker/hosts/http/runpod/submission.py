@@ -17,7 +17,7 @@ from comfyworker.service import Submission
 
 API_NAME = "runpod"
 _LOW_PRIORITY = -1
-_MOST_MS = 10**12
+MOST_MS = 10**12
 
 
 class Platform(NamedTuple):
@@ -43,11 +43,8 @@ def read_platform(body: object) -> Platform:
             problems=[Problem(message=message, code="missing_input", path="input")],
         )
     problems: list[Problem] = []
-    policy = body.get("policy")
-    if policy is not None and not isinstance(policy, Mapping):
-        problems.append(_problem("policy", "must be an object"))
-        policy = None
-    policy = policy or {}
+    policy = _object(body, "policy", problems)
+    _object(body, "s3Config", problems)
     read = Platform(
         execution_timeout_s=_seconds(policy, "executionTimeout", problems),
         ttl_s=_seconds(policy, "ttl", problems),
@@ -102,11 +99,20 @@ def _with_platform(request: JobRequest, platform: Platform) -> JobRequest:
     return request.model_copy(update=changes) if changes else request
 
 
+def _object(body: Mapping[str, Any], key: str, problems: list[Problem]) -> Mapping[str, Any]:
+    """Return the object at `key`; an empty one where there is none."""
+    value = body.get(key)
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    problems.append(_problem(key, "must be an object"))
+    return {}
+
+
 def _seconds(policy: Mapping[str, Any], key: str, problems: list[Problem]) -> float | None:
     value = policy.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_MS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_MS:
         problems.append(_problem(f"policy.{key}", "must be a positive number of milliseconds"))
         return None
     return value / 1000

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from comfyworker.hosts.http.documents import JobInput
+from comfyworker.hosts.http.documents import MOST_SECONDS, JobInput
 
 StatusWord = Literal["pending", "generating", "completed", "failed", "cancelled"]
 
@@ -19,7 +19,9 @@ class GenerateRequest(_Document):
     """One job; Vast's clients send it as `payload`, beside `auth_data` and `session_id`."""
 
     input: JobInput
-    expected_time: float | None = Field(None, gt=0, description="Seconds that the job is thought to take.")
+    expected_time: float | None = Field(
+        None, gt=0, le=MOST_SECONDS, description="Seconds that the job is thought to take."
+    )
 
 
 class WrappedRequest(_Document):
