@@ -113,8 +113,8 @@ class Calls:
 
     async def list_jobs(self, **filters: Any) -> list[list[Any]]:
         """Return ids, statuses and labels of the jobs that there are."""
-        found = self.client.list_jobs(**filters)
-        jobs = [job async for job in found] if inspect.isasyncgen(found) else list(found)
+        found: Any = self.client.list_jobs(**filters)
+        jobs: list[Any] = [job async for job in found] if inspect.isasyncgen(found) else list(found)
         return [[job.id, job.status, job.metadata, job.create_time is not None] for job in jobs]
 
     async def asset(self, name: str, data: str, filename: str) -> None:

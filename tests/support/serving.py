@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import aiohttp
 import orjson
 
 from support.command import COMMAND, environment
+from support.eventually import eventually
 
 _UP = re.compile(r"serves (http://\S+)")
 _UP_WITHIN_S = 60.0
@@ -123,6 +125,17 @@ async def _until_up(process: asyncio.subprocess.Process, log_path: Path) -> tupl
 
 def _tail(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+async def ready(server: Serving) -> None:
+    """Wait until the server's ComfyUI takes jobs: before that, no workflow can be found wrong."""
+    async with session(server) as client:
+
+        async def is_ready() -> bool:
+            async with client.get("/ready") as answer:
+                return answer.status == HTTPStatus.OK
+
+        await eventually(is_ready, within_s=_UP_WITHIN_S)
 
 
 def session(server: Serving, *, key: str | None = None) -> aiohttp.ClientSession:

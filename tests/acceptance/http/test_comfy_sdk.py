@@ -17,13 +17,14 @@ from support.eventually import eventually
 from support.pictures import encoded
 from support.proxy import FaultProxy, Recorded
 from support.real_comfyui import Install, RealComfyUI
-from support.serving import Serving, serving
+from support.serving import Serving, ready, serving
 
 
 @pytest.fixture
 async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
     """Start a server that anybody may ask."""
     async with serving(comfyui.url, tmp_path / "state", environ={"COMFYUI_BASE_DIR": str(comfyui.base_dir)}) as server:
+        await ready(server)
         yield server
 
 

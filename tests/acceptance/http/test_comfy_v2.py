@@ -17,7 +17,7 @@ from support import workflows
 from support.eventually import eventually
 from support.pictures import encoded, opened
 from support.real_comfyui import RealComfyUI
-from support.serving import Serving, serving, session
+from support.serving import Serving, ready, serving, session
 
 JOBS, ASSETS = "/api/v2/jobs", "/api/v2/assets"
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -29,6 +29,7 @@ async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]
     """Start a server that anybody may ask."""
     environ = {"COMFYUI_BASE_DIR": str(comfyui.base_dir), "ASSET_MAX_BYTES": str(LIMIT_BYTES)}
     async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
+        await ready(server)
         yield server
 
 
@@ -266,6 +267,13 @@ async def test_an_upload_and_its_routes(client: aiohttp.ClientSession) -> None:
             assert answer.status == expected_status
     status, again = await post(client, f"{ASSETS}/from-hash", {"hash": digest, "file_path": "b.mp4", "tags": ["x"]})
     assert (status, again["created_new"], again["file_path"], again["id"] != asset["id"]) == (200, False, "b.mp4", True)
+    status, late = await upload(client, ("file", b"a"), ("file_path", "late.png"), ("content_type", "image/png"))
+    assert (status, late["file_path"], late["content_type"], late["created_new"]) == (
+        201,
+        "late.png",
+        "image/png",
+        True,
+    )
     async with client.delete(f"{ASSETS}/{asset['id']}") as answer:
         assert (answer.status, await answer.read()) == (204, b"")
     assert (await get(client, f"{ASSETS}/{asset['id']}"))[0] == 404
@@ -277,10 +285,13 @@ async def test_an_upload_is_refused_with_what_is_wrong(client: aiohttp.ClientSes
     """Nothing of it is kept then."""
     data = b"x" * 1000
     other = f"blake3:{'0' * 64}"
-    cases = [
+    cases: list[tuple[int, str, tuple[tuple[str, bytes | str], ...]]] = [
         (409, "hash_mismatch", (("expected_hash", other), ("file", data))),
         (400, "invalid_request", (("expected_hash", "nonsense"), ("file", data))),
-        (400, "invalid_request", (("file", data), ("file_path", "too late"))),
+        (409, "hash_mismatch", (("file", data), ("expected_hash", other))),
+        (400, "invalid_request", (("file", data), ("file_path", "two\nlines"))),
+        (400, "invalid_request", (("content_type", "nonsense"), ("file", data))),
+        (400, "invalid_request", (("file", data), ("file", data))),
         (400, "invalid_request", (("file_path", "no file"),)),
         (400, "invalid_request", (("file_path", "two\nlines"), ("file", data))),
         (400, "invalid_request", (("file_path", "x" * 70_000), ("file", data))),
@@ -300,14 +311,16 @@ async def test_an_upload_is_refused_with_what_is_wrong(client: aiohttp.ClientSes
     ):
         async with client.post(ASSETS, data=body, headers={"Content-Type": content_type}) as answer:
             assert (answer.status, (await answer.json())["error"]["code"]) == (400, "invalid_request"), body
-    for body, status, code in (
+    asked: Any
+    for asked, status, code in (
         ({"hash": other}, 404, "blob_not_found"),
         ({"hash": "nonsense"}, 400, "invalid_request"),
         ({"hash": 3}, 400, "invalid_request"),
         ({"hash": other, "file_path": 3}, 400, "invalid_request"),
+        ({"hash": other, "file_path": "two\nlines"}, 400, "invalid_request"),
         ([], 400, "invalid_request"),
     ):
-        answered, envelope = await post(client, f"{ASSETS}/from-hash", body)
+        answered, envelope = await post(client, f"{ASSETS}/from-hash", asked)
         assert (answered, envelope["error"]["code"]) == (status, code)
     async with client.head(f"{ASSETS}/by-hash/blake3:{blake3(data).hexdigest()}") as answer:
         assert answer.status == 404

@@ -10,17 +10,17 @@ from contextlib import aclosing
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from comfyworker.errors import InvalidRequest, Problem, RequestTooLarge
+from comfyworker.errors import HashMismatch, InvalidRequest, Problem, RequestTooLarge, WorkerError
 from comfyworker.hosts.http.artifacts import file_answer
 from comfyworker.hosts.http.comfy_v2.answers import TextId, asset_document, find_text, text_document
-from comfyworker.hosts.http.comfy_v2.multipart import open_upload
+from comfyworker.hosts.http.comfy_v2.multipart import UNNAMED, Told, check_file_path, open_upload
 from comfyworker.hosts.http.context import context_of
-from comfyworker.hosts.http.limits import read_json
+from comfyworker.hosts.http.limits import read_body
 from comfyworker.hosts.http.rendering import json_answer
-from comfyworker.service import AssetRecord
+from comfyworker.hosts.local import parse_json
+from comfyworker.service import AssetRecord, Assets
 
 _CREATED, _OK = 201, 200
-_UNNAMED = "asset"
 _READ_ON_BYTES = 64 * 1024 * 1024
 _READ_ON_S = 5.0
 
@@ -36,15 +36,15 @@ async def upload(request: Request, owner: str) -> Response:
 
 async def from_hash(request: Request, owner: str) -> Response:
     """Make an asset of bytes that are here."""
-    body = await read_json(request)
+    body = parse_json(await read_body(request), name="the request's body", hint='Send {"hash": "blake3:…"}.')
     digest = body.get("hash") if isinstance(body, Mapping) else None
     name = body.get("file_path") if isinstance(body, Mapping) else None
     for key, value in (("hash", digest), ("file_path", name or "")):
         if not isinstance(value, str):
             message = f"{key} must be text"
             raise InvalidRequest(message, problems=[Problem(message=message, code="wrong_type", path=key)])
-    asset = await context_of(request).service.assets.from_hash(str(digest), owner=owner, name=str(name or _UNNAMED))
-    return _made(request, asset)
+    file_path = check_file_path(str(name or UNNAMED))
+    return _made(request, await context_of(request).service.assets.from_hash(str(digest), owner=owner, name=file_path))
 
 
 async def show(request: Request, owner: str, asset_id: str) -> Response:
@@ -67,14 +67,33 @@ async def content(request: Request, owner: str, asset_id: str) -> Response:
 async def _take_in(request: Request, owner: str) -> AssetRecord:
     context = context_of(request)
     sent = await open_upload(request, max_bytes=context.settings.queue.asset_max_bytes)
+    told = sent.told()
     async with aclosing(sent.chunks):
-        return await context.service.assets.upload(
+        asset = await context.service.assets.upload(
             sent.chunks,
             owner=owner,
-            name=sent.file_path,
-            content_type=sent.content_type,
-            expected_hash=sent.expected_hash,
+            name=told.file_path,
+            content_type=told.content_type,
+            expected_hash=told.expected_hash,
         )
+    try:
+        late = sent.told()
+        return asset if late == told else await _told_late(asset, late, context.service.assets)
+    except WorkerError:
+        await context.service.assets.delete(asset.id, owner=owner)
+        raise
+
+
+async def _told_late(asset: AssetRecord, told: Told, assets: Assets) -> AssetRecord:
+    """Return the asset as it should be by what stood behind its bytes in the form."""
+    if told.expected_hash is not None and told.expected_hash.lower() != asset.hash:
+        raise HashMismatch(
+            f"the bytes of '{told.file_path}' have the hash {asset.hash}, not {told.expected_hash[:80]}",
+            hint="Send the file again; it was changed on its way, or the hash is another file's.",
+        )
+    named = await assets.from_hash(asset.hash, owner=asset.owner, name=told.file_path, content_type=told.content_type)
+    await assets.delete(asset.id, owner=asset.owner)
+    return named.model_copy(update={"created_new": asset.created_new})
 
 
 async def _let_finish(request: Request) -> None:

@@ -9,6 +9,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from comfyworker.hosts.http.documents import JobInput
 from comfyworker.jobs import ArtifactKind, JobStatus
 
+HASH = "^blake3:[0-9a-fA-F]{64}$"
+MEDIA_TYPE = r"^[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+(; ?[A-Za-z0-9.+-]+=[A-Za-z0-9.+-]+)*$"
+_ONE_LINE = "^[ -~]*$"
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="allow")
@@ -125,7 +129,7 @@ class AssetDocument(BaseModel):
     """A file: uploaded, or a job's output."""
 
     id: str
-    hash: str | None = Field(examples=["blake3:9f8a…"])
+    hash: str | None = Field(description="`blake3:` and 64 hexadecimal digits.")
     size_bytes: int
     content_type: str
     file_path: str
@@ -140,16 +144,16 @@ class AssetDocument(BaseModel):
 class FromHash(_Document):
     """Bytes that are here already."""
 
-    hash: str = Field(examples=["blake3:9f8a…"])
-    file_path: str | None = None
+    hash: str = Field(pattern=HASH)
+    file_path: str = Field("", max_length=1024, pattern=_ONE_LINE)
 
 
 class AssetUpload(BaseModel):
-    """A file and what it is; the fields stand before the file."""
+    """A file and what it is; what is left out or empty goes by the file's part of the form."""
 
-    file_path: str | None = None
-    content_type: str | None = None
-    expected_hash: str | None = None
+    file_path: str = Field("", max_length=1024, pattern=_ONE_LINE)
+    content_type: str = Field("", pattern=f"^$|{MEDIA_TYPE}")
+    expected_hash: str = Field("", pattern=f"^$|{HASH}")
     file: bytes = Field(json_schema_extra={"format": "binary"})
 
 

@@ -1,8 +1,9 @@
-"""An upload as a form (`multipart/form-data`), read as it comes: what is told of the file first, then the file."""
+"""An upload as a form (`multipart/form-data`), read as it comes."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import NamedTuple
 
@@ -11,23 +12,16 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from comfyworker.errors import AssetTooLarge, InvalidRequest, Problem
+from comfyworker.hosts.http.comfy_v2.documents import MEDIA_TYPE
 from comfyworker.hosts.http.limits import iter_body
 
 FILE = "file"
+UNNAMED = "asset"
+"""What a file is called of which nobody says."""
 _FIELDS_BYTES = 64 * 1024
 """What a form may have beside its file."""
 _MAX_NAME_CHARS = 1024
-
-
-class Upload(NamedTuple):
-    """A file that is on its way in."""
-
-    file_path: str
-    """What the client calls it."""
-    content_type: str | None
-    expected_hash: str | None
-    chunks: AsyncGenerator[bytes, None]
-    """Its bytes; raises InvalidRequest where the form turns out wrong behind them."""
+_MEDIA_TYPE = re.compile(MEDIA_TYPE)
 
 
 class _PartHead(NamedTuple):
@@ -47,15 +41,59 @@ class _PartEnd:
 _Piece = _PartHead | bytes | _PartEnd
 
 
+class Told(NamedTuple):
+    """What a form says of its file."""
+
+    file_path: str
+    """What the client calls it."""
+    content_type: str | None
+    expected_hash: str | None
+
+
+class Upload:
+    """A file that is on its way in; what stands behind it in the form is known when `chunks` has ended."""
+
+    def __init__(self, head: _PartHead, fields: dict[str, str], pieces: AsyncGenerator[_Piece, None]) -> None:
+        """Go on reading `pieces` behind `head`; `fields` stood before it."""
+        self._head = head
+        self._fields = fields
+        self.chunks = self._read(pieces)
+        """The file's bytes; raises InvalidRequest where the form turns out wrong behind them."""
+
+    def told(self) -> Told:
+        """Return what the form has said of the file so far.
+
+        Raises:
+            InvalidRequest: the name is none, or the media type.
+        """
+        fields, head = self._fields, self._head
+        content_type = fields.get("content_type") or head.content_type or None
+        if content_type is not None and _MEDIA_TYPE.match(content_type) is None:
+            raise _refused("content_type", "must be a media type, as image/png", "invalid_value")
+        file_path = check_file_path(fields.get("file_path") or head.filename or UNNAMED)
+        return Told(file_path, content_type, fields.get("expected_hash") or None)
+
+    async def _read(self, pieces: AsyncGenerator[_Piece, None]) -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, _PartEnd):
+                    break
+                if isinstance(piece, bytes):
+                    yield piece
+            second = await _read_fields(pieces, self._fields)
+            if second is not None:
+                raise _refused(FILE, "must be there only once", "two_files")
+
+
 async def open_upload(request: Request, *, max_bytes: int) -> Upload:
-    """Return the file that a request uploads, as soon as all that is told of it has come.
+    """Return the file that a request uploads, as soon as it begins.
 
     Args:
-        request: Its body is a form with `file_path`, `content_type` and `expected_hash` before `file`.
+        request: Its body is a form with `file`, and `file_path`, `content_type` and `expected_hash` around it.
         max_bytes: The largest file that is taken; whoever reads `chunks` counts them.
 
     Raises:
-        InvalidRequest: the body is no form, or has no file, or fields behind it.
+        InvalidRequest: the body is no form, or has no file.
         AssetTooLarge: the client says that it is going to send more.
     """
     limit_bytes = max_bytes + _FIELDS_BYTES
@@ -71,15 +109,22 @@ async def open_upload(request: Request, *, max_bytes: int) -> Upload:
     head = await _read_fields(pieces, fields)
     if head is None:
         raise _refused(FILE, "is missing", "missing_file")
-    file_path = fields.get("file_path") or head.filename or ""
-    if not file_path or len(file_path) > _MAX_NAME_CHARS or not file_path.isprintable():
+    return Upload(head, fields, pieces)
+
+
+def check_file_path(name: str) -> str:
+    """Return what a client calls its file; it is a label, and names no file of ours.
+
+    Raises:
+        InvalidRequest: it is no name.
+    """
+    if not name or len(name) > _MAX_NAME_CHARS or not name.isprintable():
         raise _refused("file_path", "must be the file's name, on one line", "invalid_name")
-    content_type = fields.get("content_type") or head.content_type or None
-    return Upload(file_path, content_type, fields.get("expected_hash") or None, _read_file(pieces))
+    return name
 
 
 async def _read_fields(pieces: AsyncGenerator[_Piece, None], fields: dict[str, str]) -> _PartHead | None:
-    """Read up to the file, into `fields`; return what is told at its beginning, None if there is none."""
+    """Read up to a file, into `fields`; return what is told at its beginning, None if there is none."""
     name, content, size_bytes = "", b"", 0
     async for piece in pieces:
         if isinstance(piece, _PartHead):
@@ -89,20 +134,11 @@ async def _read_fields(pieces: AsyncGenerator[_Piece, None], fields: dict[str, s
         elif isinstance(piece, bytes):
             size_bytes += len(piece)
             if size_bytes > _FIELDS_BYTES:
-                raise _refused(name, "and what else stands before the file is too long", "field_too_long")
+                raise _refused(name, "and what else stands beside the file is too long", "field_too_long")
             content += piece
         else:
             fields[name] = _text(content, name)
     return None
-
-
-async def _read_file(pieces: AsyncGenerator[_Piece, None]) -> AsyncGenerator[bytes, None]:
-    async with contextlib.aclosing(pieces):
-        async for piece in pieces:
-            if isinstance(piece, bytes):
-                yield piece
-            elif isinstance(piece, _PartHead):
-                raise _refused(piece.name, "must stand before the file", "field_behind_file")
 
 
 async def _read_form(body: AsyncIterator[bytes], boundary: bytes) -> AsyncGenerator[_Piece, None]:
@@ -220,7 +256,7 @@ def _no_form(reason: str) -> InvalidRequest:
     message = f"the request's body is no form: {reason}"
     return InvalidRequest(
         message,
-        hint="Send multipart/form-data with file_path, and then file.",
+        hint="Send multipart/form-data with file_path and file.",
         problems=[Problem(message=message, code="not_a_form")],
     )
 
@@ -229,6 +265,6 @@ def _refused(name: str, what: str, code: str) -> InvalidRequest:
     message = f"{name[:40]} {what}"
     return InvalidRequest(
         message,
-        hint="Send the fields file_path, content_type? and expected_hash?, and then file.",
+        hint="Send the fields file_path, content_type? and expected_hash?, and file.",
         problems=[Problem(message=message, code=code, path=name[:40])],
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from comfyworker._version import __version__
 from comfyworker.hosts.http.comfy_v2 import assets
 from comfyworker.hosts.http.comfy_v2.answers import PREFIX, job_document, list_item, render_error, sse_events
 from comfyworker.hosts.http.comfy_v2.documents import (
+    HASH,
     AssetDocument,
     AssetUpload,
     ErrorEnvelope,
@@ -29,16 +30,21 @@ from comfyworker.hosts.http.comfy_v2.listing import list_jobs, read_filter
 from comfyworker.hosts.http.comfy_v2.submission import API_NAME, KEY_HEADER, submit, workflow_of
 from comfyworker.hosts.http.context import context_of, owner_of
 from comfyworker.hosts.http.documents import request_body, schema_of
-from comfyworker.hosts.http.limits import read_json
+from comfyworker.hosts.http.limits import read_body
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
 from comfyworker.hosts.http.sse import last_event_id, sse_answer
+from comfyworker.hosts.local import parse_json
 from comfyworker.jobs import JobStatus
 
 Owner = Annotated[str, Depends(owner_of)]
 Limit = Annotated[int, Query(ge=1, description="Jobs on a page, at most 100.")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+Cursor = Annotated[
+    str | None,
+    Query(description="`next_cursor` of the page before.", json_schema_extra={"pattern": "^[0-9a-f]{0,16}$"}),
+]
 Statuses = Annotated[list[JobStatus] | None, Query(alias="status", description="Only jobs of these.")]
+Digest = Annotated[str, Path(pattern=HASH)]
 
 _PAGE = 50
 _Routes = tuple[tuple[str, str, Any, dict[str, Any]], ...]  # Any: handlers, and what FastAPI takes beside
@@ -55,7 +61,8 @@ async def create_job(request: Request, owner: Owner) -> Response:
     An `Idempotency-Key` is taken once: a second request with it is refused, and told which job the first one made.
     An input may hold an asset: `{"__type": "core/ASSET", "info": {"id": …}}`.
     """
-    record = await submit(request, owner, await read_json(request))
+    body = parse_json(await read_body(request), name="the request's body", hint='Send {"workflow": {…}}.')
+    record = await submit(request, owner, body)
     document = job_document(request, record)
     return json_answer(document, 200 if record.is_repeat else 201, {"Location": f"{PREFIX}/jobs/{record.id}"})
 
@@ -70,7 +77,7 @@ async def show_jobs(
         labels=read_filter(request.query_params),
         statuses=statuses or (),
         limit=limit,
-        cursor=cursor,
+        cursor=cursor or None,
     )
     jobs: list[JsonValue] = [list_item(request, record) for record in page.jobs]
     return json_answer({"jobs": jobs, **({"next_cursor": page.next_cursor} if page.next_cursor else {})})
@@ -102,7 +109,7 @@ async def cancel_job(request: Request, owner: Owner, job_id: str) -> Response:
 
 
 async def create_asset(request: Request, owner: Owner) -> Response:
-    """Upload a file. The fields stand before the file; with `expected_hash` its bytes are compared."""
+    """Upload a file. With `expected_hash` its bytes are compared."""
     return await assets.upload(request, owner)
 
 
@@ -111,7 +118,7 @@ async def create_asset_from_hash(request: Request, owner: Owner) -> Response:
     return await assets.from_hash(request, owner)
 
 
-async def probe_hash(request: Request, owner: Owner, digest: str) -> Response:
+async def probe_hash(request: Request, owner: Owner, digest: Digest) -> Response:
     """Tell whether bytes with this hash are here: 200, or 404."""
     is_here = await context_of(request).service.assets.has(digest, owner=owner)
     return Response(status_code=200 if is_here else 404)
@@ -159,7 +166,7 @@ _KEY: Final = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-_LAST_EVENT: Final = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "integer"}}
+_LAST_EVENT: Final = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}}
 _FILTER: Final = {
     "name": "metadata",
     "in": "query",
@@ -167,8 +174,9 @@ _FILTER: Final = {
     "style": "deepObject",
     "schema": {"type": "object", "additionalProperties": {"type": "string"}},
 }
+_NO_BODY: Final = {200: {}, 401: {"description": "No key"}, 404: {"description": "They are not."}}
 _FORM: Final = {"multipart/form-data": {"schema": schema_of(AssetUpload)}}
-_EVENTS: Final[dict[int, dict[str, Any]]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_EVENTS: Final[dict[int, dict[str, Any]]] = {200: {"content": {"text/event-stream": {"schema": {}}}}}
 _BYTES: Final[dict[int, dict[str, Any]]] = {
     200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -217,7 +225,7 @@ _ROUTES: Final[_Routes] = (
         create_asset_from_hash,
         _says("Make an asset of known bytes", _ASSET, 400, 404, 413, 507, openapi_extra=request_body(FromHash)),
     ),
-    ("HEAD", "/assets/by-hash/{digest}", probe_hash, _says("Whether bytes are here", {200: {}}, 400, 404)),
+    ("HEAD", "/assets/by-hash/{digest}", probe_hash, {"summary": "Whether bytes are here", "responses": _NO_BODY}),
     ("GET", "/assets/{asset_id}", show_asset, _says("An asset", {200: {"model": AssetDocument}}, 404)),
     ("GET", "/assets/{asset_id}/content", read_asset, _says("An asset's bytes", _BYTES, 404)),
     ("DELETE", "/assets/{asset_id}", delete_asset, _says("Delete an asset", {204: {}}, 404)),
