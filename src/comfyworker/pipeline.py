@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
-import tempfile
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +23,7 @@ from comfyworker.comfyui.tracker import PromptTracker
 from comfyworker.delivery.bringing import Bringer, delivery_failed
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.delivery.protocol import Delivery
+from comfyworker.delivery.spool import Spool
 from comfyworker.delivery.undelivered import Undelivered
 from comfyworker.errors import ComfyUIUnavailable, InternalError, JobTimeout, WorkerError
 from comfyworker.finishing import finish
@@ -48,6 +46,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ProgressSink = Callable[[Progress], None]
 
+_SWEEP_EVERY_S = 600.0
 _CLEAN_UP_WITHIN_S = 10.0
 _KEEP_BYTES_PER_S = 10e6  # which a slow disk takes
 _ATTEMPTS = 3  # of a job whose ComfyUI ended before it had begun with it
@@ -84,6 +83,8 @@ class Pipeline:
         self._undelivered = Undelivered(
             settings.state.path / "undelivered", keep_s=settings.delivery.keep_failed_outputs_s
         )
+        self._spool = Spool(settings.delivery.spool_dir)
+        self._swept_at = time.monotonic()
         self._stores: dict[str, InputStore] = {}
         self._clean_ups = asyncio.TaskGroup()
 
@@ -141,6 +142,8 @@ class Pipeline:
                     InternalError("a fault in the worker itself", hint="The worker's log has the cause.")
                 )
             job.log_end(result)
+            if time.monotonic() - self._swept_at > _SWEEP_EVERY_S:
+                self._sweep()
             return result
 
     async def check(self, request: JobRequest) -> None:
@@ -192,7 +195,7 @@ class Pipeline:
                 await self._fetch(job, await self._check(job, ready))
             instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
-                spool = await clean_up.enter_async_context(self._spool())
+                spool = await clean_up.enter_async_context(self._spool.folder())
                 collected = await self._collect(job, instance, tracker, spool)
                 job.warnings.extend(collected.warnings)
             with job.at(Stage.DELIVER):
@@ -223,7 +226,8 @@ class Pipeline:
         job.warnings.extend(brought.warnings)
         lost = [artifact for artifact in brought.artifacts if artifact.failure is not None]
         if lost:
-            raise delivery_failed(brought.artifacts, kept=await self._keep(job, lost))
+            kept = await self._keep(job, lost)
+            raise delivery_failed(brought.artifacts, kept=kept, are_left=job.keeps_outputs)
         job.keeps_outputs = delivery.keeps_outputs
 
     async def _keep_unless_canceled(self, job: RunningJob, error: BaseException, artifacts: Sequence[Artifact]) -> None:
@@ -240,11 +244,16 @@ class Pipeline:
         size_bytes = sum(artifact.size_bytes for artifact in artifacts)
         within_s = _CLEAN_UP_WITHIN_S + size_bytes / _KEEP_BYTES_PER_S
         await finish(keep(), within_s=within_s, name="undelivered files")
-        self._sweep()
+        if len(job.kept) < sum(artifact.path is not None for artifact in artifacts):
+            # Where they cannot be kept, they are at least not removed.
+            job.keeps_outputs = self._settings.delivery.keep_failed_outputs_s > 0
         return job.kept
 
     def _sweep(self) -> None:
-        self._clean_ups.create_task(asyncio.to_thread(self._undelivered.sweep), name="sweeping undelivered files")
+        """Remove in the background what has been left or kept long enough."""
+        self._swept_at = time.monotonic()
+        for sweep in (self._undelivered.sweep, self._spool.sweep):
+            self._clean_ups.create_task(asyncio.to_thread(sweep), name="sweeping what is left")
 
     async def _any_ready(self, job: RunningJob) -> ComfyUIInstance:
         if not any(instance.is_ready for instance in self.pool.instances):
@@ -350,18 +359,6 @@ class Pipeline:
             return
         remove = asyncio.to_thread(remove_outputs, instance.folders, dict(tracker.outputs), nodes, since=since)
         await finish(remove, within_s=_CLEAN_UP_WITHIN_S, name="outputs")
-
-    @contextlib.asynccontextmanager
-    async def _spool(self) -> AsyncIterator[Path]:
-        """Name a folder for this job's downloads; it is made when something is put there, and removed in any case."""
-        root = self._settings.delivery.spool_dir or Path(tempfile.gettempdir())
-        folder = root / f"comfyworker-{uuid.uuid4().hex}"
-        try:
-            yield folder
-        finally:
-            if folder.exists():
-                removal = asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-                await finish(removal, within_s=_CLEAN_UP_WITHIN_S, name="spool folder")
 
     def _store(self, instance: ComfyUIInstance) -> InputStore:
         store = self._stores.get(instance.name)

@@ -13,6 +13,7 @@ from comfyworker.errors import DeliveryFailed, Problem
 from comfyworker.jobs import Artifact, Output, PictureFormat
 from comfyworker.settings import DeliverySettings
 
+LEFT_HINT = "The worker's STATE_DIR does not take the files, so they were left where ComfyUI wrote them."
 KEPT_HINT = "The worker keeps the files for a while under `undelivered` in its STATE_DIR."
 
 
@@ -74,12 +75,13 @@ def _not_shaped(shape: Shape) -> str:
     return f"pictures are delivered {wanted}: ComfyUI's own URLs lead to the files as the workflow made them"
 
 
-def delivery_failed(artifacts: Sequence[Artifact], *, kept: Sequence[str]) -> DeliveryFailed:
+def delivery_failed(artifacts: Sequence[Artifact], *, kept: Sequence[str], are_left: bool = False) -> DeliveryFailed:
     """Return the error for a job of which some artifacts did not arrive.
 
     Args:
         artifacts: All of them; those that did not arrive have a `failure`.
         kept: The names of the files that are kept on the worker's disk.
+        are_left: Whether the files could not be kept, so that they were left in ComfyUI's folders.
     """
     lost = [(artifact.name, artifact.failure, artifact.node_id) for artifact in artifacts if artifact.failure]
     arrived = [artifact.name for artifact in artifacts if artifact.failure is None and artifact.text is None]
@@ -87,6 +89,8 @@ def delivery_failed(artifacts: Sequence[Artifact], *, kept: Sequence[str]) -> De
     hints = dict.fromkeys(failure.hint for _, failure, _ in lost if failure.hint)
     if kept:
         hints[KEPT_HINT] = None
+    if are_left:
+        hints[LEFT_HINT] = None
     return DeliveryFailed(
         f"{len(lost)} of {len(lost) + len(arrived)} artifacts could not be delivered: "
         + "; ".join(problem.message for problem in problems),

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -253,3 +254,20 @@ async def test_comfyui_goes_on_while_a_slow_bucket_takes_a_file(
         assert not first.done()
         held.release()
         assert code(await first) == "succeeded"
+
+
+async def test_where_nothing_can_be_kept_the_files_are_left(
+    comfyui: RealComfyUI, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    """A state folder that cannot be is no reason to throw a picture away."""
+    before = files_in(comfyui.output_dir)
+    (tmp_path / "state").write_text("a file where the folder should be")
+    down = {"BUCKET_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "BUCKET_ATTEMPTS": "1"}
+    variables = {**bucket_of(object_store, "b"), **down, "STATE_DIR": str(tmp_path / "state")}
+    async with pipeline_on(comfyui, environ=variables) as pipeline:
+        result = await pipeline.run(wanting(workflows.colour(RED)))
+    assert result.error is not None
+    assert "left where ComfyUI wrote them" in (result.error.hint or "")
+    [left] = set(files_in(comfyui.output_dir)) - set(before)
+    assert left == result.artifacts[0].name
+    (comfyui.output_dir / left).unlink()

@@ -231,3 +231,23 @@ async def test_the_processs_own_cloud_settings_are_not_taken(
     assert answer.failure is None
     assert "other" not in (answer.url or "")
     assert (await fetch(answer.url or "")).status == 200
+
+
+async def test_a_cancelled_job_takes_nothing_back_that_it_never_began(
+    object_store: ObjectStore, store_proxy: StoreProxy, tmp_path: Path
+) -> None:
+    """A job of the same id may have put it there before."""
+    bucket = await object_store.make_bucket()
+    files = [written(tmp_path / name, 10) for name in ("a.png", "b.png")]
+    settings = store_settings(object_store.behind(store_proxy.url), bucket, parallel=1)
+    async with Stores(settings) as stores:
+        first = await StoreDelivery(stores, located(settings), request_id="same").deliver(files)
+        assert [file.failure for file in first] == [None, None]
+        held = store_proxy.hold("PUT", "*/a.png")
+        second = asyncio.ensure_future(StoreDelivery(stores, located(settings), request_id="same").deliver(files))
+        await held.met.wait()
+        second.cancel()
+        held.release()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+    assert "same/b.png" in await object_store.keys_in(bucket)

@@ -85,7 +85,8 @@ def object_keys(
     for index, artifact in enumerate(artifacts, start=1):
         values = _values(artifact, request_id=request_id, index=index, now=now.astimezone(UTC))
         parts = [_safe(_filled(part, values).translate(avoided)) for part in template.split("/")]
-        key = _free(_key([*folder, *(part for part in parts if part)], fallback=f"file-{index}"), taken)
+        folders = [*folder, *(part for part in parts[:-1] if part)]
+        key = _free(_key(folders, parts[-1] or f"file-{index}"), taken)
         taken.add(key)
         keys.append(key)
     return keys
@@ -117,10 +118,10 @@ def _safe(part: str) -> str:
     return "_" * len(cleaned) if not cleaned.strip(".") else cleaned
 
 
-def _key(parts: Sequence[str], *, fallback: str) -> str:
-    *folders, name = (_cut_name(part) for part in parts or [fallback])
+def _key(folders: Sequence[str], name: str) -> str:
+    name = _cut_name(name)
     room = MAX_KEY_BYTES - len(name.encode()) - 1 - _MARK_BYTES
-    folder = _cut("/".join(folders), room).rstrip("/")
+    folder = _cut("/".join(_cut_name(part) for part in folders), room).rstrip("/")
     return f"{folder}/{name}" if folder else name
 
 

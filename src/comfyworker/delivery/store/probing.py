@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 import time
 import uuid
@@ -20,6 +21,7 @@ from comfyworker.delivery.store.location import StoreLocation
 from comfyworker.delivery.store.parts import PartBuffers
 from comfyworker.delivery.store.target import Target
 from comfyworker.errors import InsufficientStorage
+from comfyworker.finishing import finish
 
 _CONTENT = b"comfyworker looks whether this storage works; this object may be removed.\n"
 _READ_WITHIN_S = 30.0
@@ -60,14 +62,16 @@ class _Probe:
         acl = self._location.acl
         if not await self._step("connect", "the connection is prepared", self._connect):
             return
-        if not await self._step("write", "an object can be written", self._write):
-            return
         try:
+            if not await self._step("write", "an object can be written", self._write):
+                return
             if acl is not None:
                 await self._step("acl", f"the ACL {acl} can be set", self._set_acl)
             await self._step("read", "its URL can be read by whoever has it", self._read)
-        finally:
-            await self._step("delete", "it can be removed again", self._delete)
+        except asyncio.CancelledError:
+            await finish(self._delete(), within_s=_READ_WITHIN_S, name="probe's object")
+            raise
+        await self._step("delete", "it can be removed again", self._delete)
 
     async def _step(self, name: str, message: str, work: Callable[[], Awaitable[None]]) -> bool:
         started = time.monotonic()

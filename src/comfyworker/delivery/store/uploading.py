@@ -82,9 +82,12 @@ class StoreDelivery:
         buffers = PartBuffers(settings.parallel, _part_bytes(files, settings.part_bytes))
         slots = asyncio.Semaphore(settings.parallel)
         ended: list[Artifact] = list(files)
+        # Another job of the same id may have put the others there.
+        begun: list[str] = []
 
         async def upload(index: int) -> None:
             async with slots:
+                begun.append(keys[index])
                 ended[index] = await self._upload(target, files[index], keys[index], buffers)
 
         try:
@@ -92,10 +95,10 @@ class StoreDelivery:
                 for index, artifact in enumerate(files):
                     group.create_task(upload(index), name=f"upload {artifact.name}")
         except BaseExceptionGroup as errors:
-            await self._take_back(keys)
+            await self._take_back(begun)
             raise _first(errors) from None  # what the others raised is no more than that they were stopped
         except asyncio.CancelledError:
-            await self._take_back(keys)
+            await self._take_back(begun)
             raise
         finally:
             buffers.stop()

@@ -108,6 +108,12 @@ def test_no_key_escapes_and_none_is_twice(names: list[str], template: str, prefi
         assert key.startswith(folder) or len(folder.encode()) > 500
 
 
+def test_a_file_without_a_name_gets_one() -> None:
+    """Its key is not the folder's."""
+    assert keys(["", " "], "{request_id}/{filename}", prefix="0.0", request_id="") == ["0.0/file-1", "0.0/file-2"]
+    assert keys([" "], "{request_id}/{filename}", prefix="", request_id="job") == ["job/file-1"]
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_templates_that_can_be_used(template: str) -> None:
     """All documented fields pass."""
