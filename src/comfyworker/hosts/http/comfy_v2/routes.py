@@ -172,9 +172,19 @@ _FILTER: Final = {
     "in": "query",
     "required": False,
     "style": "deepObject",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "schema": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "propertyNames": {"minLength": 1},
+        "maxProperties": 16,
+    },
 }
-_NO_BODY: Final = {200: {}, 401: {"description": "No key"}, 404: {"description": "They are not."}}
+_NO_BODY: Final = {
+    200: {},
+    400: {"description": "No hash"},
+    401: {"description": "No key"},
+    404: {"description": "They are not."},
+}
 _FORM: Final = {"multipart/form-data": {"schema": schema_of(AssetUpload)}}
 _EVENTS: Final[dict[int, dict[str, Any]]] = {200: {"content": {"text/event-stream": {"schema": {}}}}}
 _BYTES: Final[dict[int, dict[str, Any]]] = {
