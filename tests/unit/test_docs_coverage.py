@@ -30,6 +30,8 @@ NOT_OURS = {
     "REFRESH_WORKER",
     "SERVE_API_LOCALLY",
     "NETWORK_VOLUME_DEBUG",
+    "COMFY_API_KEY",
+    "COMFY_BASE_URL",
 }
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
 OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
