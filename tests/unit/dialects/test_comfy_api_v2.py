@@ -144,7 +144,8 @@ def test_labels_have_limits(metadata: object) -> None:
 
 def test_no_labels_are_fine() -> None:
     """Whatever the request is."""
-    assert [read_labels(body) for body in ({}, [], None, {"metadata": None}, {"metadata": {}})] == [{}] * 5
+    bodies: list[Any] = [{}, [], None, {"metadata": None}, {"metadata": {}}]
+    assert [read_labels(body) for body in bodies] == [{}] * 5
 
 
 @pytest.mark.parametrize("error_class", sorted(set(all_errors()), key=str), ids=lambda error: str(error.__name__))
