@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,30 @@ async def test_doctor_says_where_outputs_go(comfyui: RealComfyUI, object_store: 
     bad = environment(comfyui, BUCKET_ENDPOINT_URL="ftp://example.com")
     found = (await asyncio.to_thread(call, "doctor", "--json", environ=bad, cwd=tmp_path)).json()["findings"]
     assert [item["level"] for item in found if item["area"] == "storage"] == ["problem"]
+
+
+async def test_a_command_that_spoke_to_a_store_ends_at_once(
+    comfyui: RealComfyUI, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    """Without the interpreter's clean-up, in which obstore's threads abort the process now and then."""
+    bucket = await object_store.make_bucket()
+    code = (
+        "import atexit, sys; atexit.register(print, 'cleaned up'); from comfyworker.cli import main; "
+        "sys.argv = ['comfyworker', *sys.argv[1:]]; main()"
+    )
+
+    async def ended(*args: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-c", code, *args),
+            env=environment(comfyui, **bucket_of(object_store, bucket)),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        return process.returncode, out.decode().splitlines()[-1]
+
+    code_of_check, last_line = await ended("storage", "check")
+    assert code_of_check == 0
+    assert "it can be removed again" in last_line
+    assert await ended("settings", "--help") == (0, "cleaned up")

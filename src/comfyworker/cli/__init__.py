@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -14,4 +17,21 @@ def main() -> None:
         return
     from comfyworker.cli.app import app  # noqa: PLC0415  # typer and rich are for commands that show something
 
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        _leave(ended.code if isinstance(ended.code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process; where obstore was used, without the interpreter's own clean-up.
+
+    A thread of obstore's may let go of Python's objects just when the interpreter shuts down, and is aborted with the
+    whole process: 1 of 75 commands that had succeeded ended with SIGABRT, 2 of 25 of obstore's own uploads.
+    """
+    if "obstore" not in sys.modules:
+        raise SystemExit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads them any more
+            stream.flush()
+    os._exit(code)
