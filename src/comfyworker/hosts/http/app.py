@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from comfyworker._version import __version__
@@ -28,6 +29,7 @@ from comfyworker.workflow.modifiers import Modifiers
 APIS: tuple[HttpApi, ...] = (comfy_v2.API, vast.API, runpod.API)
 """The first that has a path tells its errors; the last has all."""
 _METHOD_NOT_ALLOWED = 405
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PREFLIGHT_MAX_AGE_S = 600
 _DESCRIPTION = (
     "Runs ComfyUI workflows. The same jobs are reached in three ways: as RunPod's clients ask, as Vast's do, and as "
@@ -88,10 +90,19 @@ async def _answer_framework(request: Request, error: Exception) -> Response:
         f"there is no {request.method} {request.url.path}", hint="GET /docs lists what this server answers."
     )
     response = render_error(request.url.path, refusal)
+    response.headers.update(error.headers or {})
     if error.status_code == _METHOD_NOT_ALLOWED:
         response.status_code = _METHOD_NOT_ALLOWED
-    response.headers.update(error.headers or {})
+        response.headers["Allow"] = ", ".join(_methods(request))
     return response
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what the path can be asked with: starlette knows the methods of the first route only that has it."""
+    # A new scope for each: in the request's own, FastAPI has written down which route it came to.
+    path, routes = request.url.path, request.app.router.routes
+    asked = [{"type": "http", "method": method, "path": path} for method in _METHODS]
+    return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
