@@ -16,7 +16,8 @@ from PIL import Image
 from benchmarks.ground import Ground
 from benchmarks.report import Row
 from comfyworker.delivery.pictures import PictureShaper, Shape
-from comfyworker.jobs import Artifact, ArtifactKind, PictureFormat
+from comfyworker.jobs import Artifact, PictureFormat
+from support.artifacts import file_artifact
 
 ROUNDS = 10
 PICTURES, EDGE = 4, 1024
@@ -81,15 +82,7 @@ def _picture(path: Path, seed: int) -> Artifact:
     smooth = np.asarray(coarse.resize((EDGE, EDGE), Image.Resampling.BICUBIC)).astype(np.int16)
     grain = random.normal(0, 6, (EDGE, EDGE, 1)).astype(np.int16)
     Image.fromarray(np.clip(smooth + grain, 0, 255).astype(np.uint8)).save(path)
-    return Artifact(
-        name=path.name,
-        kind=ArtifactKind.IMAGE,
-        node_id="9",
-        output_key="images",
-        content_type="image/png",
-        size_bytes=path.stat().st_size,
-        path=path,
-    )
+    return file_artifact(path)
 
 
 async def _convert(shaper: PictureShaper, artifacts: list[Artifact], folder: Path) -> tuple[float, float]:

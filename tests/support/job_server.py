@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comfyworker.errors import WorkerError
-from comfyworker.jobs import Artifact, ArtifactKind, JobRequest, JobResult, JobStatus, Progress
+from comfyworker.jobs import Artifact, JobRequest, JobResult, JobStatus, Progress
 from comfyworker.service import JobService, kept_delivery
 from comfyworker.settings import QueueSettings
+from support.artifacts import file_artifact
 from support.service import submission
 
 
@@ -66,16 +67,7 @@ class Runner:
                 on_progress(Progress(value=step / 3))
         path = self._folder / request.id
         path.write_text(f"made for {request.id}")
-        artifact = Artifact(
-            name="picture.png",
-            kind=ArtifactKind.IMAGE,
-            node_id="9",
-            output_key="images",
-            content_type="image/png",
-            size_bytes=path.stat().st_size,
-            path=path,
-        )
-        artifacts = await kept_delivery(request).deliver([artifact])
+        artifacts = await kept_delivery(request).deliver([file_artifact(path, name="picture.png")])
         path.unlink()
         for kept in artifacts:
             if on_artifact is not None:

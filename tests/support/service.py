@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfyworker.jobs import Artifact, ArtifactKind, JobRequest, JobResult, JobStatus, Progress
+from comfyworker.jobs import Artifact, JobRequest, JobResult, JobStatus, Progress
 from comfyworker.service import JobService, Submission, kept_delivery
 from comfyworker.settings import QueueSettings
+from support.artifacts import file_artifact
 
 
 @dataclass
@@ -67,15 +68,7 @@ class PlainRunner:
         path = self.folder / uuid.uuid4().hex
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"made for {job_id}")
-        return Artifact(
-            name="picture_00001_.png",
-            kind=ArtifactKind.IMAGE,
-            node_id="9",
-            output_key="images",
-            content_type="image/png",
-            size_bytes=path.stat().st_size,
-            path=path,
-        )
+        return file_artifact(path, name="picture_00001_.png")
 
 
 def submission(job_id: str = "", **changes: object) -> Submission:

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from comfyworker.delivery.store import StoreLocation, find_location
-from comfyworker.jobs import Artifact, ArtifactKind, StoreOptions
+from comfyworker.jobs import Artifact, StoreOptions
 from comfyworker.settings import StoreSettings
+from support.artifacts import file_artifact
 from support.object_store import ObjectStore
 
 MEBIBYTE = 1024 * 1024
@@ -31,23 +32,10 @@ def located(settings: StoreSettings, options: StoreOptions | None = None) -> Sto
     return location
 
 
-def file_artifact(path: Path, content_type: str = "image/png") -> Artifact:
-    """Return a file as the artifact of a job."""
-    return Artifact(
-        name=path.name,
-        kind=ArtifactKind.IMAGE,
-        node_id="9",
-        output_key="images",
-        content_type=content_type,
-        size_bytes=path.stat().st_size,
-        path=path,
-    )
-
-
 def written(path: Path, size_bytes: int, content_type: str = "image/png") -> Artifact:
     """Write a file whose every mebibyte differs from the next; return it as the artifact of a job."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for start in range(0, size_bytes, MEBIBYTE):
             file.write((start // MEBIBYTE % 251).to_bytes(1, "big") * min(MEBIBYTE, size_bytes - start))
-    return file_artifact(path, content_type)
+    return file_artifact(path, content_type=content_type)

@@ -7,8 +7,9 @@ from structlog.testing import capture_logs
 
 from comfyworker.comfyui.execution import Execution
 from comfyworker.errors import JobCanceled, OutOfMemory
-from comfyworker.jobs import Artifact, ArtifactKind, JobRequest, JobStatus, Progress
+from comfyworker.jobs import JobRequest, JobStatus, Progress
 from comfyworker.running import RunningJob, Stage
+from support.artifacts import artifact
 
 
 class Clock:
@@ -35,12 +36,6 @@ def job(told: list[Progress] | None = None, **more: Any) -> RunningJob:
     """Return a job that begins now."""
     graph = {"1": {"class_type": "EmptyImage", "inputs": {}}}
     return RunningJob(JobRequest(id="job", workflow=graph, **more), None if told is None else told.append)
-
-
-def picture() -> Artifact:
-    """Return an artifact of 7 bytes."""
-    fields = {"node_id": "9", "output_key": "images", "content_type": "image/png", "folder_type": "output"}
-    return Artifact(name="a.png", kind=ArtifactKind.IMAGE, size_bytes=7, **fields)
 
 
 def execution(prompt_id: str, *, wait_s: float = 0.0, execute_s: float = 0.0) -> Execution:
@@ -85,7 +80,7 @@ def test_timings(clock: Clock) -> None:
     running.note_execution(execution(running.prompt_id, wait_s=5.0, execute_s=8.0))
     with running.at(Stage.DELIVER):
         clock.now += 4.0
-    running.artifacts = (picture(),)
+    running.artifacts = (artifact(size_bytes=7),)
     result = running.succeeded()
     assert result.timings.model_dump(exclude_none=True) == {
         "prepare_s": 3.0,
@@ -117,7 +112,7 @@ def test_the_result_of_a_success() -> None:
     running.warn_unused({"b.png", "a.png"})
     running.warn_unused({"a.png"})
     running.note_execution(execution(running.prompt_id))
-    running.artifacts = (picture(),)
+    running.artifacts = (artifact(size_bytes=7),)
     result = running.succeeded()
     assert result.warnings == (
         "unknown key",
@@ -126,7 +121,7 @@ def test_the_result_of_a_success() -> None:
         "node 2 stopped",
     )
     assert (result.id, result.status, result.artifacts, result.error, result.prompt_id, result.node_timings_s) == (
-        "job", JobStatus.SUCCEEDED, (picture(),), None, running.prompt_id, {"1": 0.5},
+        "job", JobStatus.SUCCEEDED, (artifact(size_bytes=7),), None, running.prompt_id, {"1": 0.5},
     )  # fmt: skip
     assert (told[-1].value, told[-1].message) == (1.0, None)
 
@@ -143,7 +138,7 @@ def test_the_last_line_of_a_success(clock: Clock) -> None:
     """One line says what a job came to, with figures."""
     running = job()
     clock.now += 1.5
-    running.artifacts = (picture(),)
+    running.artifacts = (artifact(size_bytes=7),)
     with capture_logs() as events:
         running.log_end(running.succeeded())
     assert events == [

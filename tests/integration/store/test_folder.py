@@ -15,7 +15,8 @@ from pathlib import Path
 from comfyworker.delivery.store import StoreDelivery, Stores
 from comfyworker.errors import InsufficientStorage
 from comfyworker.settings import StoreSettings
-from support.store_files import file_artifact, located
+from support.artifacts import file_artifact
+from support.store_files import located
 
 async def main() -> None:
     disk = Path(sys.argv[1])

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from comfyworker.delivery.bringing import Bringer, delivery_failed
-from comfyworker.jobs import Artifact, ArtifactKind, DeliveryFault, Output, PictureFormat
+from comfyworker.jobs import Artifact, DeliveryFault, Output, PictureFormat
 from comfyworker.settings import load_settings
+from support.artifacts import file_artifact
 
 
 class Kept:
@@ -28,16 +29,7 @@ def picture(tmp_path: Path) -> Artifact:
     """Return a small picture."""
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), "red").save(path)
-    return Artifact(
-        name="a.png",
-        kind=ArtifactKind.IMAGE,
-        node_id="9",
-        output_key="images",
-        content_type="image/png",
-        size_bytes=path.stat().st_size,
-        path=path,
-        comfyui_url="http://comfyui/view",
-    )
+    return file_artifact(path, comfyui_url="http://comfyui/view")
 
 
 def bringer(**variables: str) -> Bringer:

@@ -14,6 +14,7 @@ from comfyworker.delivery.store import StoreDelivery
 from comfyworker.errors import AnswerTooLarge, InvalidRequest, InvalidSettings
 from comfyworker.jobs import Artifact, ArtifactKind, DeliveryMode, JobRequest, Output, StoreOptions
 from comfyworker.settings import load_settings
+from support.artifacts import file_artifact
 from support.ports import free_port
 
 BUCKET = {
@@ -95,15 +96,7 @@ async def test_a_client_that_reads_only_base64_is_not_sent_to_a_bucket(tmp_path:
     """It hears that the answer is too large; others get a URL."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"x" * 100)
-    artifact = Artifact(
-        name="a.bin",
-        kind=ArtifactKind.FILE,
-        node_id="9",
-        output_key="files",
-        content_type="application/octet-stream",
-        size_bytes=100,
-        path=path,
-    )
+    artifact = file_artifact(path, kind=ArtifactKind.FILE)
     deliveries = Deliveries(load_settings({**BUCKET, "ANSWER_MAX_BYTES": "10"}))
     with pytest.raises(AnswerTooLarge):
         await deliveries.choose(job(ONLY_INLINE)).deliver([artifact])
@@ -130,15 +123,7 @@ async def test_a_host_that_keeps_files_hands_on_what_no_answer_takes(tmp_path: P
     """To the bucket, where there is one; here it cannot be reached, and says so of the file."""
     path = tmp_path / "a.bin"
     path.write_bytes(b"x" * 9000)
-    file = Artifact(
-        name="a.bin",
-        kind=ArtifactKind.FILE,
-        node_id="9",
-        output_key="files",
-        content_type="application/octet-stream",
-        size_bytes=9000,
-        path=path,
-    )
+    file = file_artifact(path, kind=ArtifactKind.FILE)
     down = {**BUCKET, "BUCKET_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}/b", "BUCKET_ATTEMPTS": "1"}
     limited = load_settings({**down, "ANSWER_MAX_BYTES": "10000"})
     async with Deliveries(limited, serve=lambda _: Kept()) as deliveries:
@@ -159,15 +144,7 @@ async def test_files_are_told_of_however_they_go(tmp_path: Path) -> None:
     """One by one; texts are in the answer."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")
-    file = Artifact(
-        name="a.txt",
-        kind=ArtifactKind.TEXT,
-        node_id="9",
-        output_key="files",
-        content_type="text/plain",
-        size_bytes=3,
-        path=path,
-    )
+    file = file_artifact(path, kind=ArtifactKind.TEXT)
     text = file.model_copy(update={"path": None, "text": "abc"})
     told: list[Artifact] = []
     delivery = Deliveries(load_settings({})).choose(job(Output()), told.append)

@@ -4,34 +4,21 @@ import pytest
 
 from comfyworker.delivery.comfyui_url import ComfyUIUrlDelivery
 from comfyworker.errors import DeliveryFailed
-from comfyworker.jobs import Artifact, ArtifactKind, UrlType
-
-
-def artifact(name: str, *, url: str | None = None, text: str | None = None) -> Artifact:
-    """Return an artifact of node 9."""
-    return Artifact(
-        name=name,
-        kind=ArtifactKind.IMAGE,
-        node_id="9",
-        output_key="images",
-        content_type="image/png",
-        size_bytes=1,
-        comfyui_url=url,
-        text=text,
-    )
+from comfyworker.jobs import UrlType
+from support.artifacts import artifact, text_artifact
 
 
 async def test_comfyuis_url_becomes_the_artifacts() -> None:
     """A text needs no URL: it stands in the answer."""
     url = "http://comfyui/view?filename=a.png"
-    picture, text = artifact("a.png", url=url), artifact("t.txt", text="hello")
+    picture, text = artifact("a.png", comfyui_url=url), text_artifact("hello")
     delivered = picture.model_copy(update={"url": url, "url_type": UrlType.COMFYUI_URL})
     assert await ComfyUIUrlDelivery().deliver((picture, text)) == (delivered, text)
 
 
 async def test_files_that_nobody_serves_fail_the_job_by_name() -> None:
     """All of them at once."""
-    artifacts = [artifact("a.png"), artifact("b.png", url="http://comfyui/view"), artifact("c.png")]
+    artifacts = [artifact("a.png"), artifact("b.png", comfyui_url="http://comfyui/view"), artifact("c.png")]
     with pytest.raises(DeliveryFailed) as caught:
         await ComfyUIUrlDelivery().deliver(artifacts)
     assert caught.value.message == (

@@ -11,7 +11,8 @@ import pytest
 
 from comfyworker.delivery.folder import FolderDelivery
 from comfyworker.errors import DeliveryFailed, InsufficientStorage
-from comfyworker.jobs import Artifact, ArtifactKind
+from comfyworker.jobs import Artifact
+from support.artifacts import file_artifact, text_artifact
 
 
 @pytest.fixture
@@ -22,32 +23,9 @@ def make(tmp_path: Path) -> Callable[..., Artifact]:
         source = tmp_path / "sources" / str(len(list(tmp_path.rglob("*"))))
         source.parent.mkdir(exist_ok=True)
         source.write_bytes(content)
-        return Artifact(
-            name=name,
-            kind=ArtifactKind.IMAGE,
-            node_id="9",
-            output_key="images",
-            content_type="image/png",
-            size_bytes=len(content),
-            folder_type="output",
-            path=source,
-        )
+        return file_artifact(source, name=name)
 
     return make
-
-
-def text(content: str) -> Artifact:
-    """Return an artifact that is a text."""
-    return Artifact(
-        name="text_00001.txt",
-        kind=ArtifactKind.TEXT,
-        node_id="9",
-        output_key="text",
-        content_type="text/plain; charset=utf-8",
-        size_bytes=len(content),
-        folder_type="",
-        text=content,
-    )
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -58,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 async def test_copies_and_texts(tmp_path: Path, make: Callable[..., Artifact]) -> None:
     """Each artifact becomes a file of its name, empty ones too, and says where it is."""
     out = tmp_path / "new" / "out"
-    placed = await FolderDelivery(out).deliver([make("a.png", b"1"), make("empty.bin", b""), text("héllo")])
+    placed = await FolderDelivery(out).deliver([make("a.png", b"1"), make("empty.bin", b""), text_artifact("héllo")])
     assert contents(out) == {"a.png": b"1", "empty.bin": b"", "text_00001.txt": "héllo".encode()}
     assert [artifact.path for artifact in placed] == [out / "a.png", out / "empty.bin", out / "text_00001.txt"]
 
@@ -99,7 +77,7 @@ async def test_the_longest_names(tmp_path: Path, make: Callable[..., Artifact]) 
 async def test_a_text_that_is_no_unicode(tmp_path: Path) -> None:
     """Half of a surrogate pair, which JSON can hold and a file cannot, costs a character and not the job."""
     out = tmp_path / "out"
-    await FolderDelivery(out).deliver([text("a\ud800b")])
+    await FolderDelivery(out).deliver([text_artifact("a\ud800b")])
     assert contents(out) == {"text_00001.txt": b"a?b"}
 
 

@@ -9,21 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from comfyworker.delivery.undelivered import Undelivered
-from comfyworker.jobs import Artifact, ArtifactKind
-
-
-def artifact(path: Path | None, name: str = "a.png") -> Artifact:
-    """Return an artifact whose file lies at `path`."""
-    return Artifact(
-        name=name,
-        kind=ArtifactKind.IMAGE,
-        node_id="9",
-        output_key="images",
-        content_type="image/png",
-        size_bytes=3,
-        path=path,
-        text="hello" if path is None else None,
-    )
+from support.artifacts import artifact, text_artifact
 
 
 @pytest.fixture
@@ -44,7 +30,7 @@ def other_disk() -> Iterator[Path]:
 def test_a_file_is_kept_when_its_original_goes(tmp_path: Path, made: Path) -> None:
     """In a folder of the job's own; a text is in the answer, and needs no keeping."""
     undelivered = Undelivered(tmp_path / "kept", keep_s=60)
-    assert undelivered.keep("job-1", [artifact(made), artifact(None)]) == ("a.png",)
+    assert undelivered.keep("job-1", [artifact(path=made), text_artifact("hello")]) == ("a.png",)
     made.unlink()
     assert (tmp_path / "kept/job-1/a.png").read_bytes() == b"abc"
 
@@ -52,15 +38,15 @@ def test_a_file_is_kept_when_its_original_goes(tmp_path: Path, made: Path) -> No
 def test_equal_names_are_numbered(tmp_path: Path, made: Path) -> None:
     """Within a job, and when the same job comes again."""
     undelivered = Undelivered(tmp_path / "kept", keep_s=60)
-    assert undelivered.keep("job", [artifact(made), artifact(made)]) == ("a.png", "a-2.png")
-    assert undelivered.keep("job", [artifact(made)]) == ("a-3.png",)
+    assert undelivered.keep("job", [artifact(path=made), artifact(path=made)]) == ("a.png", "a-2.png")
+    assert undelivered.keep("job", [artifact(path=made)]) == ("a-3.png",)
 
 
 def test_a_file_on_another_disk_is_copied(other_disk: Path, made: Path) -> None:
     """Nothing half-copied is left beside it."""
     assert made.stat().st_dev != other_disk.stat().st_dev
     undelivered = Undelivered(other_disk, keep_s=60)
-    assert undelivered.keep("job", [artifact(made), artifact(made)]) == ("a.png", "a-2.png")
+    assert undelivered.keep("job", [artifact(path=made), artifact(path=made)]) == ("a.png", "a-2.png")
     assert {path.name: path.read_bytes() for path in (other_disk / "job").iterdir()} == {
         "a.png": b"abc",
         "a-2.png": b"abc",
@@ -70,14 +56,15 @@ def test_a_file_on_another_disk_is_copied(other_disk: Path, made: Path) -> None:
 def test_a_file_that_is_gone_is_no_fault(tmp_path: Path, made: Path) -> None:
     """The others are kept."""
     undelivered = Undelivered(tmp_path / "kept", keep_s=60)
-    assert undelivered.keep("job", [artifact(tmp_path / "gone.png", "gone.png"), artifact(made)]) == ("a.png",)
+    gone = artifact("gone.png", path=tmp_path / "gone.png")
+    assert undelivered.keep("job", [gone, artifact(path=made)]) == ("a.png",)
 
 
 def test_a_folder_that_cannot_be_is_no_fault(tmp_path: Path, made: Path) -> None:
     """The job has failed already; it is not told of a second fault instead of the first."""
     (tmp_path / "kept").write_text("a file where the folder should be")
     undelivered = Undelivered(tmp_path / "kept", keep_s=60)
-    assert undelivered.keep("job", [artifact(made)]) == ()
+    assert undelivered.keep("job", [artifact(path=made)]) == ()
     undelivered.sweep()
 
 
@@ -94,7 +81,7 @@ def test_the_longest_names_are_kept_also_on_another_disk(
     """Cut where a number has to go in, never lost."""
     assert len(os.fsencode(name)) == 255
     for folder in (tmp_path / "kept", other_disk):
-        names = Undelivered(folder, keep_s=60).keep("job", [artifact(made, name), artifact(made, name)])
+        names = Undelivered(folder, keep_s=60).keep("job", [artifact(name, path=made), artifact(name, path=made)])
         assert len(set(names)) == 2
         assert names[0] == name
         assert sorted(path.name for path in (folder / "job").iterdir()) == sorted(names)
@@ -104,7 +91,7 @@ def test_two_jobs_of_one_id_keep_the_files_of_both(other_disk: Path, made: Path)
     """Also while both are being copied."""
     undelivered = Undelivered(other_disk, keep_s=60)
     with ThreadPoolExecutor(8) as pool:
-        kept = [pool.submit(undelivered.keep, "job", [artifact(made)] * 20) for _ in range(8)]
+        kept = [pool.submit(undelivered.keep, "job", [artifact(path=made)] * 20) for _ in range(8)]
     names = [name for job in kept for name in job.result()]
     assert len(names) == len(set(names)) == 160
     assert {path.read_bytes() for path in (other_disk / "job").iterdir()} == {b"abc"}
@@ -112,7 +99,7 @@ def test_two_jobs_of_one_id_keep_the_files_of_both(other_disk: Path, made: Path)
 
 def test_none_is_kept_if_none_is_wanted(tmp_path: Path, made: Path) -> None:
     """Not even a folder is made."""
-    assert Undelivered(tmp_path / "kept", keep_s=0).keep("job", [artifact(made)]) == ()
+    assert Undelivered(tmp_path / "kept", keep_s=0).keep("job", [artifact(path=made)]) == ()
     assert not (tmp_path / "kept").exists()
 
 
@@ -120,8 +107,8 @@ def test_what_is_old_goes_and_what_is_new_stays(tmp_path: Path, made: Path) -> N
     """Reckoned from when it was kept, not from when the file was made."""
     os.utime(made, (0, 0))
     undelivered = Undelivered(tmp_path / "kept", keep_s=60)
-    undelivered.keep("new", [artifact(made)])
-    undelivered.keep("old", [artifact(made)])
+    undelivered.keep("new", [artifact(path=made)])
+    undelivered.keep("old", [artifact(path=made)])
     os.utime(tmp_path / "kept/old", (0, 0))
     undelivered.sweep()
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["new"]

@@ -23,7 +23,6 @@ from comfyworker.errors import (
     WorkerError,
 )
 from comfyworker.jobs import (
-    Artifact,
     ArtifactKind,
     DeliveryMode,
     JobError,
@@ -34,6 +33,7 @@ from comfyworker.jobs import (
     Timings,
 )
 from strategies import json_values
+from support.artifacts import artifact
 
 GRAPH = {"9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}}
 ASSET = {"__type": "core/ASSET", "info": {"id": "7", "hash": "blake3:0", "file_path": "a.png"}}
@@ -42,12 +42,6 @@ ASSET = {"__type": "core/ASSET", "info": {"id": "7", "hash": "blake3:0", "file_p
 def parse(body: object) -> JobRequest:
     """Parse a request."""
     return dialect_named("comfy-api-v2").parse(body, new_id=lambda: "new")
-
-
-def picture(**more: Any) -> Artifact:
-    """Return an artifact."""
-    known = {"node_id": "9", "output_key": "images", "content_type": "image/png", "size_bytes": 3}
-    return Artifact(**{"name": "a.png", "kind": ArtifactKind.IMAGE, **known, **more})
 
 
 def all_errors(base: type[WorkerError] = WorkerError) -> Iterator[type[WorkerError]]:
@@ -186,7 +180,7 @@ def test_an_error_without_details_has_none() -> None:
 def test_an_output_has_the_contracts_keys() -> None:
     """All of them, those that are not known included."""
     found = Whereabouts("asset", "http://x/a", 0.5, "blake3:1")
-    assert render_output(picture(), found, job_id="job") == {
+    assert render_output(artifact(), found, job_id="job") == {
         "node_id": "9",
         "name": "a.png",
         "type": "image",
@@ -202,8 +196,8 @@ def test_an_output_has_the_contracts_keys() -> None:
 
 def test_a_result_is_a_job() -> None:
     """On a host that keeps no assets, an output has its URL or its bytes, and a text stands there itself."""
-    text = picture(name="t.txt", kind=ArtifactKind.TEXT, text="hello")
-    artifacts = (picture(url="http://x/a"), picture(data="AAAA"), text)
+    text = artifact("t.txt", kind=ArtifactKind.TEXT, text="hello")
+    artifacts = (artifact(url="http://x/a"), artifact(data="AAAA"), text)
     result = JobResult(
         id="job",
         status=JobStatus.SUCCEEDED,

@@ -11,8 +11,9 @@ from pydantic import JsonValue
 
 from comfyworker.dialects import DIALECT_NAMES, Dialect, dialect_named
 from comfyworker.errors import InvalidRequest, Problem, WorkerError
-from comfyworker.jobs import Artifact, ArtifactKind, JobResult, JobStatus
+from comfyworker.jobs import JobResult, JobStatus
 from strategies import json_values
+from support.artifacts import artifact, text_artifact
 
 WORKFLOW = {"9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}}
 
@@ -70,30 +71,14 @@ def test_a_canceled_job_is_no_success(dialect: Dialect) -> None:
 
 def test_an_artifact_that_did_not_arrive_is_never_passed_over(dialect: Dialect) -> None:
     """Neither data nor a URL: there is no good answer."""
-    lost = Artifact(
-        name="a.png",
-        kind=ArtifactKind.IMAGE,
-        node_id="9",
-        output_key="images",
-        content_type="image/png",
-        size_bytes=3,
-    )
-    result = JobResult(id="j", status=JobStatus.SUCCEEDED, artifacts=(lost,), prompt_id="p")
+    result = JobResult(id="j", status=JobStatus.SUCCEEDED, artifacts=(artifact("a.png"),), prompt_id="p")
     with pytest.raises(WorkerError, match=r"'a\.png' was"):
         dialect.render(result)
 
 
 def test_what_was_drawn_and_odd_is_told(dialect: Dialect) -> None:
     """Seeds that were drawn, texts that nodes reported, and warnings are in every good answer."""
-    text = Artifact(
-        name="t.txt",
-        kind=ArtifactKind.TEXT,
-        node_id="7",
-        output_key="text",
-        content_type="text/plain",
-        size_bytes=1,
-        text="x",
-    )
+    text = text_artifact("x", name="t.txt", node_id="7")
     answer = dialect.render(
         JobResult(id="j", status=JobStatus.SUCCEEDED, artifacts=(text,), used={"seed": 5}, warnings=("odd",))
     )

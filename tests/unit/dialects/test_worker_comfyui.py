@@ -22,6 +22,7 @@ from comfyworker.errors import (
     WorkerError,
 )
 from comfyworker.jobs import Artifact, ArtifactKind, InputFile, JobRequest, JobResult, JobStatus
+from support.artifacts import artifact
 
 WORKFLOW = {"1": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}}, "2": {"class_type": "X", "inputs": {}}}
 DIALECT: Dialect = WorkerComfyUIDialect()
@@ -54,11 +55,6 @@ def done(*artifacts: Artifact, **more: Any) -> dict[str, JsonValue]:
 def failed(error: WorkerError, status: JobStatus = JobStatus.FAILED) -> dict[str, JsonValue]:
     """Return the answer for a job that has failed."""
     return DIALECT.render(JobResult.refused("j", error).model_copy(update={"status": status}))
-
-
-def artifact(name: str, kind: ArtifactKind = ArtifactKind.IMAGE, **more: Any) -> Artifact:
-    """Return an artifact as the delivery gives it."""
-    return Artifact(name=name, kind=kind, node_id="9", output_key="images", content_type="a/b", size_bytes=3, **more)
 
 
 def test_a_whole_request_is_read() -> None:
@@ -221,7 +217,7 @@ def test_a_workflow_that_alone_is_wrong_keeps_its_error(workflow: object) -> Non
 
 def test_every_file_is_an_entry_of_images() -> None:
     """Pictures as upstream gives them, and videos and the rest in the same shape."""
-    assert done(artifact("a.png", data="AAAA"), artifact("b.mp4", ArtifactKind.VIDEO, data="BBBB")) == {
+    assert done(artifact("a.png", data="AAAA"), artifact("b.mp4", kind=ArtifactKind.VIDEO, data="BBBB")) == {
         "images": [
             {"filename": "a.png", "type": "base64", "data": "AAAA"},
             {"filename": "b.mp4", "type": "base64", "data": "BBBB"},
@@ -231,7 +227,7 @@ def test_every_file_is_an_entry_of_images() -> None:
 
 def test_an_empty_file_is_an_entry_too() -> None:
     """Empty data is data."""
-    assert done(artifact("a.txt", ArtifactKind.TEXT, data="")) == {
+    assert done(artifact("a.txt", kind=ArtifactKind.TEXT, data="")) == {
         "images": [{"filename": "a.txt", "type": "base64", "data": ""}]
     }
 
@@ -243,7 +239,7 @@ def test_nothing_produced_is_a_success() -> None:
 
 def test_texts_have_a_key_of_their_own() -> None:
     """Text is no image, and upstream's keys stay as they are."""
-    text = artifact("text", ArtifactKind.TEXT, text="a cat")
+    text = artifact("text", kind=ArtifactKind.TEXT, text="a cat")
     assert done(text) == {
         "status": "success_no_images",
         "images": [],

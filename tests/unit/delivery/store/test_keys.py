@@ -1,7 +1,6 @@
 """The keys under which files are stored."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from comfyworker.delivery.store import check_template
 from comfyworker.delivery.store.keys import MAX_KEY_BYTES, object_keys
 from comfyworker.errors import InvalidSettings
-from comfyworker.jobs import Artifact, ArtifactKind
+from support.artifacts import artifact
 
 NOW = datetime(2026, 3, 4, 23, 30, tzinfo=UTC)
 USUAL = "{request_id}/{filename}"
@@ -27,22 +26,9 @@ ANY_TEXT = st.text(st.characters(), max_size=40) | st.sampled_from(
 )
 
 
-def named(name: str, node_id: str = "9") -> Artifact:
-    """Return an artifact of that name."""
-    return Artifact(
-        name=name,
-        kind=ArtifactKind.IMAGE,
-        node_id=node_id,
-        output_key="images",
-        content_type="image/png",
-        size_bytes=1,
-        path=Path("x"),
-    )
-
-
 def keys(names: list[str], template: str = USUAL, *, prefix: str = "", request_id: str = "job") -> list[str]:
     """Return the keys of files with these names."""
-    return object_keys([named(name) for name in names], template, prefix=prefix, request_id=request_id, now=NOW)
+    return object_keys([artifact(name) for name in names], template, prefix=prefix, request_id=request_id, now=NOW)
 
 
 @pytest.mark.parametrize(
