@@ -77,6 +77,16 @@ class ObjectStore:
         """Return the same store as a client sees it through a `StoreProxy`."""
         return replace(self, endpoint_url=proxy_url)
 
+    def variables(self, bucket: str) -> dict[str, str]:
+        """Return the worker's variables that lead to a bucket."""
+        return {
+            "BUCKET_ENDPOINT_URL": self.endpoint_url,
+            "BUCKET_NAME": bucket,
+            "BUCKET_ACCESS_KEY_ID": self.access_key_id,
+            "BUCKET_SECRET_ACCESS_KEY": self.secret_access_key,
+            "BUCKET_REGION": self.region,
+        }
+
     async def make_bucket(self, name: str | None = None) -> str:
         """Make a bucket of the test's own; return its name."""
         bucket = name or f"test-{uuid.uuid4().hex[:12]}"

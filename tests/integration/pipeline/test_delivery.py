@@ -22,17 +22,6 @@ RED = (200, 0, 0)
 BLUE = (0, 0, 200)
 
 
-def bucket_of(store: ObjectStore, bucket: str) -> dict[str, str]:
-    """Return the variables that lead to a bucket."""
-    return {
-        "BUCKET_ENDPOINT_URL": store.endpoint_url,
-        "BUCKET_NAME": bucket,
-        "BUCKET_ACCESS_KEY_ID": store.access_key_id,
-        "BUCKET_SECRET_ACCESS_KEY": store.secret_access_key,
-        "BUCKET_REGION": store.region,
-    }
-
-
 def wanting(graph: Graph, output: Output | None = None, store: StoreOptions | None = None) -> JobRequest:
     """Return a request that wants its artifacts so."""
     return request(graph).model_copy(update={"output": output or Output(), "store": store})
@@ -75,7 +64,7 @@ async def test_files_go_to_the_bucket_where_there_is_one(comfyui: RealComfyUI, o
     """Each has a URL that anybody can read; nothing of the job stays with ComfyUI."""
     bucket, before = await object_store.make_bucket(), files_in(comfyui.output_dir)
     told: list[Artifact] = []
-    async with pipeline_on(comfyui, environ=bucket_of(object_store, bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.variables(bucket)) as pipeline:
         result = await pipeline.run(wanting(two_pictures()), on_artifact=told.append)
     assert code(result) == "succeeded"
     assert {await read_colour(artifact) for artifact in result.artifacts} == {RED, BLUE}
@@ -91,7 +80,7 @@ async def test_a_bucket_of_the_requests_own_goes_before_the_workers(
     """Field by field: here only the bucket is the request's."""
     workers, own = await object_store.make_bucket(), await object_store.make_bucket()
     job = wanting(workflows.colour(RED), store=StoreOptions(bucket=own))
-    async with pipeline_on(comfyui, environ=bucket_of(object_store, workers)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.variables(workers)) as pipeline:
         result = await pipeline.run(job)
     assert code(result) == "succeeded"
     assert await read_colour(result.artifacts[0]) == RED
@@ -107,7 +96,7 @@ async def test_with_the_store_down_the_job_says_so_and_nothing_is_lost(
     before = files_in(comfyui.output_dir)
     down = {"BUCKET_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "BUCKET_ATTEMPTS": "2"}
     async with pipeline_on(
-        comfyui, shares_disk=shares_disk, environ={**bucket_of(object_store, "b"), **down}
+        comfyui, shares_disk=shares_disk, environ={**object_store.variables("b"), **down}
     ) as pipeline:
         result = await pipeline.run(wanting(two_pictures()))
     assert result.error is not None
@@ -126,7 +115,7 @@ async def test_one_file_that_does_not_arrive_fails_the_job_and_names_the_others(
     """What did arrive stays where it is, with its URL."""
     bucket = await object_store.make_bucket()
     store_proxy.answer_error("PUT", "*/red*", status=403, code="AccessDenied", message="no", times=100)
-    through = bucket_of(object_store.behind(store_proxy.url), bucket)
+    through = object_store.behind(store_proxy.url).variables(bucket)
     async with pipeline_on(comfyui, environ=through) as pipeline:
         result = await pipeline.run(wanting(two_pictures()))
     assert result.error is not None
@@ -142,7 +131,7 @@ async def test_one_file_that_does_not_arrive_fails_the_job_and_names_the_others(
 async def test_a_failed_upload_falls_back_into_the_answer(comfyui: RealComfyUI, object_store: ObjectStore) -> None:
     """Where the worker says so; nothing needs to be kept then."""
     down = {"BUCKET_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "BUCKET_ATTEMPTS": "1"}
-    variables = {**bucket_of(object_store, "b"), **down, "FALLBACK_INLINE": "true"}
+    variables = {**object_store.variables("b"), **down, "FALLBACK_INLINE": "true"}
     async with pipeline_on(comfyui, environ=variables) as pipeline:
         result = await pipeline.run(wanting(workflows.colour(RED)))
     assert code(result) == "succeeded"
@@ -165,7 +154,7 @@ async def test_an_answer_that_is_too_large_goes_to_the_bucket(comfyui: RealComfy
     """Also where base64 was asked for: a URL is better than nothing."""
     bucket = await object_store.make_bucket()
     job = wanting(workflows.noise(256, 256), Output(delivery=DeliveryMode.BASE64))
-    async with pipeline_on(comfyui, environ=bucket_of(object_store, bucket), ANSWER_MAX_BYTES="50000") as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.variables(bucket), ANSWER_MAX_BYTES="50000") as pipeline:
         result = await pipeline.run(job)
     assert code(result) == "succeeded"
     assert (await fetch(result.artifacts[0].url or "")).status == 200
@@ -177,7 +166,7 @@ async def test_pictures_are_made_into_the_format_that_is_wanted(
     """With the right name and media type, and with the workflow inside as ComfyUI reads it."""
     bucket = await object_store.make_bucket()
     job = wanting(workflows.colour(RED), Output(format=PictureFormat.WEBP, quality=90))
-    async with pipeline_on(comfyui, environ=bucket_of(object_store, bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.variables(bucket)) as pipeline:
         result = await pipeline.run(job)
     [artifact] = result.artifacts
     assert (artifact.name[-5:], artifact.content_type) == (".webp", "image/webp")
@@ -213,7 +202,7 @@ async def test_canceled_while_being_uploaded(
     bucket, before = await object_store.make_bucket(), files_in(comfyui.output_dir)
     held = store_proxy.hold("PUT", "*")
     job = wanting(workflows.colour(RED))
-    async with pipeline_on(comfyui, environ=bucket_of(object_store.behind(store_proxy.url), bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.behind(store_proxy.url).variables(bucket)) as pipeline:
         running = asyncio.ensure_future(pipeline.run(job))
         await held.met.wait()
         running.cancel()
@@ -232,7 +221,7 @@ async def test_over_its_deadline_while_being_uploaded(
     bucket = await object_store.make_bucket()
     held = store_proxy.hold("PUT", "*")
     job = wanting(workflows.colour(RED)).model_copy(update={"timeout_s": 1.5})
-    async with pipeline_on(comfyui, environ=bucket_of(object_store.behind(store_proxy.url), bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.behind(store_proxy.url).variables(bucket)) as pipeline:
         result = await pipeline.run(job)
         held.release()
     assert result.error is not None
@@ -246,7 +235,7 @@ async def test_comfyui_goes_on_while_a_slow_bucket_takes_a_file(
     """The next job is executed while the first is being uploaded."""
     bucket = await object_store.make_bucket()
     held = store_proxy.hold("PUT", "*")
-    async with pipeline_on(comfyui, environ=bucket_of(object_store.behind(store_proxy.url), bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.behind(store_proxy.url).variables(bucket)) as pipeline:
         first = asyncio.ensure_future(pipeline.run(wanting(workflows.colour(RED))))
         await held.met.wait()
         second = await pipeline.run(wanting(workflows.colour(BLUE), Output(delivery=DeliveryMode.BASE64)))
@@ -263,7 +252,7 @@ async def test_where_nothing_can_be_kept_the_files_are_left(
     before = files_in(comfyui.output_dir)
     (tmp_path / "state").write_text("a file where the folder should be")
     down = {"BUCKET_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "BUCKET_ATTEMPTS": "1"}
-    variables = {**bucket_of(object_store, "b"), **down, "STATE_DIR": str(tmp_path / "state")}
+    variables = {**object_store.variables("b"), **down, "STATE_DIR": str(tmp_path / "state")}
     async with pipeline_on(comfyui, environ=variables) as pipeline:
         result = await pipeline.run(wanting(workflows.colour(RED)))
     assert result.error is not None

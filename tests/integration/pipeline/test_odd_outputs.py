@@ -13,17 +13,6 @@ from support.pipelines import code, files_in, pipeline_on, request
 from support.real_comfyui import RealComfyUI
 
 
-def bucket_of(store: ObjectStore, bucket: str) -> dict[str, str]:
-    """Return the variables that lead to a bucket."""
-    return {
-        "BUCKET_ENDPOINT_URL": store.endpoint_url,
-        "BUCKET_NAME": bucket,
-        "BUCKET_ACCESS_KEY_ID": store.access_key_id,
-        "BUCKET_SECRET_ACCESS_KEY": store.secret_access_key,
-        "BUCKET_REGION": store.region,
-    }
-
-
 def kept(comfyui: RealComfyUI, result: JobResult) -> list[str]:
     """Return the names of a job's files that are kept in the state folder."""
     return files_in(comfyui.base_dir / "state/undelivered" / result.id)
@@ -34,7 +23,7 @@ async def test_odd_names_arrive(comfyui: RealComfyUI, object_store: ObjectStore)
     names = ["日本 語.png", "x" * 251 + ".png", "..hidden.png", "a\nb.png", "[v1] 100% #1?&+.png", "caf\udce9.png"]
     report = {"images": [{"filename": name, "content": f"{index}"} for index, name in enumerate(names)]}
     bucket = await object_store.make_bucket()
-    async with pipeline_on(comfyui, environ=bucket_of(object_store, bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.variables(bucket)) as pipeline:
         result = await pipeline.run(request(workflows.outputs(report)))
     assert code(result) == "succeeded"
     assert [artifact.name for artifact in result.artifacts] == names
@@ -47,7 +36,7 @@ async def test_equal_names_in_two_folders_do_not_meet(comfyui: RealComfyUI, obje
     """Both arrive."""
     report = {"images": [{"filename": "same.png", "subfolder": folder, "content": folder} for folder in ("a", "b")]}
     bucket = await object_store.make_bucket()
-    async with pipeline_on(comfyui, environ=bucket_of(object_store, bucket)) as pipeline:
+    async with pipeline_on(comfyui, environ=object_store.variables(bucket)) as pipeline:
         result = await pipeline.run(request(workflows.outputs(report)))
     assert code(result) == "succeeded"
     assert [(await fetch(artifact.url or "")).body for artifact in result.artifacts] == [b"a", b"b"]

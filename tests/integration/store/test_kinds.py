@@ -13,7 +13,7 @@ from comfyworker.settings import StoreSettings
 from support.object_store import ObjectStore
 from support.object_store_azurite import AzureStore
 from support.object_store_client import fetch
-from support.store_files import PART_BYTES, located, written
+from support.store_files import PART_BYTES, located, store_settings, written
 
 NAMES = ["a.png", "a b+c#d?e.png", "ü 日本 100%20.png", "x&y=z;'(1),[2]{3}~^`!$@.png"]
 
@@ -31,16 +31,7 @@ class Kind:
 async def s3(store: ObjectStore) -> Kind:
     """Return a bucket of S3."""
     bucket = await store.make_bucket()
-    settings = StoreSettings.model_validate(
-        {
-            "endpoint_url": store.endpoint_url,
-            "bucket": bucket,
-            "access_key_id": store.access_key_id,
-            "secret_access_key": store.secret_access_key,
-            "region": store.region,
-            "part_bytes": PART_BYTES,
-        }
-    )
+    settings = store_settings(store, bucket)
 
     async def keys() -> list[str]:
         return await store.keys_in(bucket)
