@@ -1,7 +1,6 @@
 """Receivers that fail: how often a message is tried, and when it is given up."""
 
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,6 @@ from support.eventually import eventually
 from support.ports import free_port
 from support.webhook_receiver import Answer, WebhookReceiver
 from support.webhooks import BODY, COMPLETED, hook_of, kept, make, named
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[WebhookReceiver]:
-    """Return a running receiver."""
-    async with WebhookReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return where messages are kept; it is not there yet."""
-    return tmp_path / "state" / "webhooks"
 
 
 @pytest.mark.parametrize("what", [500, 503, 429, 408, 425, "cut"])

@@ -4,10 +4,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import structlog
 from pydantic import SecretStr
 from standardwebhooks import Webhook
@@ -18,19 +16,6 @@ from support.eventually import eventually
 from support.ports import free_port
 from support.webhook_receiver import Answer, WebhookReceiver
 from support.webhooks import BODY, COMPLETED, hook_of, kept, make, named
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[WebhookReceiver]:
-    """Return a running receiver."""
-    async with WebhookReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return where messages are kept; it is not there yet."""
-    return tmp_path / "state" / "webhooks"
 
 
 def mode(path: Path) -> int:

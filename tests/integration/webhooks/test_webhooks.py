@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,6 @@ from support.webhook_receiver import Answer, WebhookReceiver
 from support.webhooks import BODY, COMPLETED, asks, hook_of, kept, make, named
 
 SECRET = "whsec_NWVjcmU3NWVjcmU3NWVjcmU3NWVjcmU3"
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[WebhookReceiver]:
-    """Return a running receiver."""
-    async with WebhookReceiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Return where messages are kept; it is not there yet."""
-    return tmp_path / "state" / "webhooks"
 
 
 async def test_a_message_is_told_signed_and_gone(receiver: WebhookReceiver, folder: Path) -> None:
