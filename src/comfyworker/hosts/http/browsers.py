@@ -6,19 +6,22 @@ post, and a name that a page's owner points at 127.0.0.1 passes for the page's o
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from comfyworker.errors import Forbidden
 from comfyworker.settings import HttpSettings
 
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine reaches `host`."""
-    return host in _LOOPBACK_NAMES or host.startswith("127.")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_origin(method: str, headers: Mapping[str, str], settings: HttpSettings) -> None:
