@@ -22,6 +22,7 @@ from comfyworker.finishing import finish, in_thread
 from comfyworker.service.asset_table import AssetTable
 from comfyworker.service.database import Database, Transaction
 from comfyworker.service.keeping import link_or_copy, unwritten
+from comfyworker.service.packing import whole_text
 from comfyworker.service.records import AssetRecord
 from comfyworker.service.state_folder import StateFolder, sync_folder
 from comfyworker.settings import QueueSettings
@@ -157,7 +158,7 @@ class Assets:
         return AssetRecord(
             id=str(uuid.uuid4()),
             owner=owner,
-            name=name,
+            name=whole_text(name),
             hash=digest,
             content_type=content_type or kind_and_type(name, "")[1],
             size_bytes=size_bytes,

@@ -12,9 +12,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-import orjson
-
 from comfyworker.jobs import JobStatus, Progress
+from comfyworker.service.packing import pack, unpack
 from comfyworker.service.records import KeptArtifact
 
 _MAX_LOG_LINES = 200
@@ -163,14 +162,14 @@ def _slot(event: Event) -> tuple[EventKind, str] | None:
 
 def pack_events(events: Iterable[Event]) -> bytes:
     """Return a finished job's events as they are stored; previews are of no use any more."""
-    return orjson.dumps([_packed(event) for event in events if event.kind is not EventKind.PREVIEW])
+    return pack([_packed(event) for event in events if event.kind is not EventKind.PREVIEW])
 
 
 def unpack_events(stored: bytes, outputs: Iterable[KeptArtifact]) -> list[Event]:
     """Return a finished job's events; `outputs` are the files that they tell of."""
     by_id = {output.asset_id: output for output in outputs}
     events = []
-    for event_id, name, at, data in orjson.loads(stored):
+    for event_id, name, at, data in unpack(stored):
         kind = EventKind(name)
         unpacked = _unpacked(kind, data, by_id)
         if unpacked is not None:

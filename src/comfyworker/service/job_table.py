@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
 import structlog
 from pydantic import ValidationError
 
 from comfyworker.errors import InternalError
 from comfyworker.jobs import JobError, JobStatus, Progress
 from comfyworker.service.database import Transaction
+from comfyworker.service.packing import pack, unpack
 from comfyworker.service.records import JobRecord, KeptArtifact, KeptResult
 from comfyworker.service.state_folder import StateFolder
 
@@ -113,7 +112,7 @@ class JobTable:
             "has_secrets": job.has_secrets,
             "idempotency_key": job.idempotency_key,
             "fingerprint": job.fingerprint,
-            "meta": orjson.dumps(record.meta).decode(),
+            "meta": pack(record.meta).decode(),
         }
         sql = f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"  # noqa: S608  # the columns are ours
         seq = transaction.execute(sql, values).lastrowid
@@ -155,7 +154,7 @@ class JobTable:
                 "started_at": record.started_at,
                 "completed_at": record.completed_at,
                 "expires_at": record.expires_at,
-                "progress": record.progress.model_dump_json().encode() if record.progress else None,
+                "progress": pack(record.progress.model_dump()) if record.progress else None,
                 "result": self._pack_result(record.result) if record.result else None,
                 "events": events,
                 "last_event_id": last_event_id,
@@ -246,8 +245,8 @@ class JobTable:
         record = JobRecord.model_validate(
             {
                 **row,
-                "meta": orjson.loads(row["meta"]),
-                "progress": Progress.model_validate_json(progress) if progress else None,
+                "meta": unpack(row["meta"]),
+                "progress": Progress.model_validate(unpack(progress)) if progress else None,
                 "result": result,
                 "outputs": files_of(result),
             }
@@ -255,21 +254,19 @@ class JobTable:
         return JobRow(key, seq, record, until, bool(secrets), fingerprint, last)
 
     def _pack_result(self, result: KeptResult) -> bytes:
-        placed = tuple(
-            artifact
-            if artifact.path is None
-            else artifact.model_copy(update={"path": Path(self._folder.relative(artifact.path))})
-            for artifact in result.artifacts
-        )
-        # Paths lead from the folder, which may be another one tomorrow.
-        return result.model_copy(update={"artifacts": placed}).model_dump_json().encode()
+        dumped = result.model_dump()
+        for artifact in dumped["artifacts"]:
+            if artifact["path"] is not None:
+                # Paths lead from the folder, which may be another one tomorrow.
+                artifact["path"] = self._folder.relative(artifact["path"])
+        return pack(dumped)
 
     def _unpack_result(self, row: dict[str, Any]) -> KeptResult | None:  # Any: each column has its own type
         stored = row.pop("result")
         if stored is None:
             return None
         try:
-            result = KeptResult.model_validate_json(stored)
+            result = KeptResult.model_validate(unpack(stored))
         except ValidationError:
             log.warning("service.result_not_read", job_id=row["id"])
             error = InternalError("the result was written down by another version of the worker")
