@@ -23,15 +23,16 @@ _HEADERS = {
 def router() -> APIRouter:
     """Return the route under which artifacts are read."""
     routes = APIRouter(tags=["Artifacts"])
-    routes.add_api_route(
-        "/artifacts/{token}/{name}",
-        read_artifact,
-        methods=["GET", "HEAD"],
-        summary="Read an artifact by its signed URL",
-        operation_id="read_artifact",
-        response_class=FileResponse,
-        responses={403: {"description": "Not one of this server's URLs, or expired"}, 404: {"description": "Gone"}},
-    )
+    for method, name in (("GET", "read_artifact"), ("HEAD", "probe_artifact")):
+        routes.add_api_route(
+            "/artifacts/{token}/{name}",
+            read_artifact,
+            methods=[method],
+            summary="Read an artifact by its signed URL",
+            operation_id=name,
+            response_class=FileResponse,
+            responses={403: {"description": "Not one of this server's URLs, or expired"}, 404: {"description": "Gone"}},
+        )
     return routes
 
 
