@@ -67,10 +67,10 @@ check: setup docs-check ## Linters, types, import contracts and the generated do
 	$(BIN)/lint-imports
 
 docs: setup ## Write the docs that come from the code
-	$(BIN)/python tools/make_docs.py
+	$(BIN)/python -m tools.make_docs
 
 docs-check: setup ## Tell whether those docs are as the code has them
-	$(BIN)/python tools/make_docs.py --check
+	$(BIN)/python -m tools.make_docs --check
 
 format: setup ## Put the code into its form
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ from comfyworker import errors
 from comfyworker.cli.app import app
 from comfyworker.errors import WorkerError
 from comfyworker.settings import SettingEntry, Settings, list_settings
+from tools.http_page import http_page
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 _NOTE = "<!-- Written by `make docs` from {source}; change it there. -->\n"
@@ -57,8 +58,14 @@ def errors_page() -> str:
         "Codes are contract: they are compared by programs and never renamed.",
         "How an error looks in an answer is told with the [dialect](dialects/worker-comfyui.md).",
         "",
-        "The HTTP status is for hosts that answer over HTTP; there is none yet.",
+        "The HTTP status is that of a request which the [server](http.md) refuses; each of its APIs changes some:",
+        "",
+        "- RunPod's answers 429 to `queue_full`. A job that has failed is a 200 with `status: FAILED`.",
+        "- Comfy API v2's answers 429 to `queue_full`. A job that has failed is a 200 with `status: failed`.",
+        "- Vast's has a [table of its own](../howto/serve-vast-clients.md#the-http-status), for jobs too.",
+        "",
         "*Again* says whether the same request may succeed later without being changed.",
+        "A single error may say otherwise: `worker_restarted` is final when the job ended the worker twice.",
         "",
         *_table(("code", "HTTP", "again", "what happened"), (_error_row(error) for error in _error_classes())),
     ]
@@ -162,7 +169,17 @@ def _table(heading: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[st
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page, "cli.md": cli_page}
+def server_page() -> str:
+    """Return docs/reference/http.md."""
+    return http_page(_NOTE.format(source="`src/comfyworker/hosts/http/`"))
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "cli.md": cli_page,
+    "http.md": server_page,
+}
 
 
 def stale_pages() -> Iterator[str]:

@@ -2,15 +2,22 @@
 
 import inspect
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from comfyworker import errors
 from comfyworker.cli.app import app
 from comfyworker.errors import WorkerError
+from comfyworker.hosts.http import artifacts, operation
+from comfyworker.hosts.http.app import APIS
+from comfyworker.hosts.http.metrics import Metrics
+from comfyworker.hosts.http.runpod.documents import StatusWord
 from comfyworker.settings import list_settings
 from support.markdown import anchors, blocks, code_spans, first_cells, links, pages, steps
 from support.source import REPOSITORY
@@ -21,6 +28,7 @@ RUN_PAGES = {
     REPOSITORY / "README.md",
     REPOSITORY / "docs/tutorial/first-workflow.md",
     REPOSITORY / "docs/howto/be-told-by-webhook.md",
+    REPOSITORY / "docs/howto/develop-against-the-server.md",
 }
 """The pages whose commands and programs the acceptance tests run."""
 
@@ -30,9 +38,13 @@ NOT_OURS = {
     "REFRESH_WORKER",
     "SERVE_API_LOCALLY",
     "NETWORK_VOLUME_DEBUG",
+    "RUNPOD_ENDPOINT_BASE_URL",
     "COMFY_API_KEY",
     "COMFY_BASE_URL",
 }
+# Statuses of RunPod's jobs look like variables.
+RUNPOD_WORDS = {word for word in get_args(StatusWord) if "_" in word}
+ROUTE = re.compile(r"(GET|HEAD|POST|DELETE) /\S*")
 VARIABLE = re.compile(r"\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b")
 OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 
@@ -98,6 +110,34 @@ def test_each_setting_is_documented_and_none_that_is_gone() -> None:
     assert first_cells(REFERENCE / "settings.md") == [name for entry in list_settings() for name in entry.names]
 
 
+def routes_of(routes: Iterable[BaseRoute]) -> Iterator[str]:
+    """Yield every route, also of routers within."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield from (f"{method} {route.path}" for method in route.methods or ())
+        yield from routes_of(getattr(getattr(route, "original_router", None), "routes", ()))
+
+
+def test_each_route_is_documented_and_none_that_is_gone() -> None:
+    """The page of the HTTP routes has every method of every path, also those that only clients know, and no other."""
+    routers = [operation.router(Metrics()), artifacts.router(), *(api.router() for api in APIS)]
+    there = set(routes_of(route for router in routers for route in router.routes))
+    page = REFERENCE / "http.md"
+    head, _, _ = page.read_text(encoding="utf-8").partition("\n## ")
+    listed = {cell for cell in first_cells(page) if ROUTE.fullmatch(cell)}
+    headings = re.findall(r"^### (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed == {heading for heading in headings if ROUTE.fullmatch(heading)}
+    assert listed | {span for span in re.findall(r"`([^`]+)`", head) if ROUTE.fullmatch(span)} == there
+
+
+def test_each_metric_is_documented_and_none_that_is_gone() -> None:
+    """The page for whoever runs the server has every metric of ours, and no other."""
+    families = [family for family in Metrics().registry.collect() if family.name.startswith("comfyworker_")]
+    names = [f"{family.name}_total" if family.type == "counter" else family.name for family in families]
+    cells = first_cells(REPOSITORY / "docs/howto/operate-the-server.md")
+    assert sorted(cell for cell in cells if cell.startswith("comfyworker_")) == sorted(names)
+
+
 def test_each_error_is_documented_and_none_that_is_gone() -> None:
     """The page of the errors has every code, and no other."""
     classes = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, WorkerError)]
@@ -121,7 +161,7 @@ def test_each_variable_that_a_page_mentions_is_a_setting(page: Path) -> None:
     """No page tells of a variable that nobody reads."""
     known = {name for entry in list_settings() for name in entry.names} | NOT_OURS
     text = " ".join([*code_spans(page), *(block.text for block in blocks(page) if block.language == "sh")])
-    assert set(VARIABLE.findall(text)) - known == set()
+    assert set(VARIABLE.findall(text)) - known - RUNPOD_WORDS == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

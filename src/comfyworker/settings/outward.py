@@ -260,8 +260,8 @@ class StateSettings(Group):
     folder: Path | None = Field(
         default=None,
         validation_alias=env("STATE_DIR"),
-        description="Folder for what must outlive the worker: webhooks on their way, files that could not be "
-        "delivered; without it, `comfyworker` in XDG_STATE_HOME or in ~/.local/state.",
+        description="Folder for what must outlive the worker: the server's jobs and assets, webhooks on their way, "
+        "files that could not be delivered; without it, `comfyworker` in XDG_STATE_HOME or in ~/.local/state.",
     )
     xdg_state_home: Path | None = Field(
         default=None,
