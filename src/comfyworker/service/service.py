@@ -99,7 +99,7 @@ class JobService:
             rows = await self._database.run(self._store.jobs.unfinished)
             counted = await self._store.count()
             self._at_start = Counter({status: counted[status] for status in counted if status.is_terminal})
-            strays = await self._database.run(self._find_strays)
+            strays = await self._database.run(self._clean_up)
             await self._group.__aenter__()
             exit_stack.push_async_callback(self._leave_group)
             exit_stack.push_async_callback(self._close)
@@ -295,8 +295,11 @@ class JobService:
             except Exception:
                 log.exception("service.not_told", job_id=record.id)
 
-    def _find_strays(self, transaction: Transaction) -> Sequence[Path]:
-        return self._folder.strays(self._store.jobs.keys(transaction), self._store.assets.files(transaction))
+    def _clean_up(self, transaction: Transaction) -> Sequence[Path]:
+        """Remove the files of no asset; return the folders of no job, which may take longer."""
+        # Before anything comes in: an upload of the same bytes gets the same name. Folders of jobs never do.
+        _remove_all(self._folder.stray_files(self._store.assets.files(transaction)))
+        return self._folder.stray_jobs(self._store.jobs.keys(transaction))
 
     async def _leave_group(self) -> None:
         # Not told of an error: what ends the host is no fault of a task here, and leaves as it is.

@@ -88,15 +88,13 @@ class StateFolder:
             os.close(self._lock)
             self._lock = None
 
-    def strays(self, kept_jobs: Collection[str], kept_files: Collection[str]) -> list[Path]:
-        """Return what a killed server left: folders of no job, and files of no asset.
+    def stray_jobs(self, kept: Collection[str]) -> list[Path]:
+        """Return the folders of no job that a killed server left; `kept` are the keys of all jobs."""
+        return [path for path in (self._path / _JOBS).iterdir() if path.name not in kept]
 
-        Args:
-            kept_jobs: The keys of all jobs.
-            kept_files: Where the files of all assets lie, as they are written down.
-        """
-        jobs = [path for path in (self._path / _JOBS).iterdir() if path.name not in kept_jobs]
-        return jobs + [path for path in self.assets.iterdir() if self.relative(path) not in kept_files]
+    def stray_files(self, kept: Collection[str]) -> list[Path]:
+        """Return the files of no asset that a killed server left; `kept` are those of all, as they are written down."""
+        return [path for path in self.assets.iterdir() if self.relative(path) not in kept]
 
 
 def remove(path: Path) -> None:

@@ -198,3 +198,19 @@ async def test_a_job_s_input_files_stay_though_the_asset_goes(tmp_path: Path) ->
         await service.wait("", "waits", timeout_s=10)
     assert (first.is_repeat, again.is_repeat) == (False, True)
     assert read == [CONTENT]
+
+
+async def test_what_a_start_removes_is_not_what_comes_in(tmp_path: Path) -> None:
+    """A file that a killed server left, uploaded anew while the next one is cleaning up, stays."""
+    state = tmp_path / "state"
+    async with service_in(state, PlainRunner(tmp_path)) as service:
+        asset = await service.assets.upload(chunks(b"left"), owner="", name="a")
+        path = asset.path
+        await service.assets.delete(asset.id, owner="")
+    path.write_bytes(b"left")
+    for number in range(3000):
+        (state / "jobs" / f"left-{number}").mkdir()
+    async with service_in(state, PlainRunner(tmp_path)) as service:
+        uploaded = await service.assets.upload(chunks(b"left"), owner="", name="a")
+        await eventually(lambda: not list((state / "jobs").iterdir()))
+    assert uploaded.path.read_bytes() == b"left"
