@@ -61,14 +61,8 @@ class AssetTable:
         for output in outputs:
             if output.path is None or output.hash is None:
                 continue
-            values = (
-                output.asset_id,
-                owner,
-                whole_text(output.name),
-                output.hash,
-                output.content_type,
-                output.size_bytes,
-            )
+            name = whole_text(output.name)
+            values = (output.asset_id, owner, name, output.hash, output.content_type, output.size_bytes)
             transaction.execute(
                 "INSERT INTO assets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at",

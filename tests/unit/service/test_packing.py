@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from comfyworker.jobs import JobRequest, JobResult, JobStatus, Progress
-from comfyworker.service import EventKind, JobService, KeptArtifact, LogLine, kept_delivery
+from comfyworker.service import EventKind, JobService, LogLine, kept_delivery
 from comfyworker.service.packing import pack, unpack, whole_text
 from comfyworker.settings import QueueSettings
 from strategies import json_values
@@ -63,5 +63,4 @@ async def test_odd_texts_of_a_job_break_nothing(tmp_path: Path) -> None:
         assert job.meta == {"label": HALF, "number": 2**80}
         assert [event.data.message for event in events if isinstance(event.data, LogLine)] == [HALF]
         assert [event.data.message for event in events if isinstance(event.data, Progress)] == [HALF]
-        assert [event.kind for event in events if isinstance(event.data, KeptArtifact)] == []
         assert events[-1].kind is EventKind.STATUS
