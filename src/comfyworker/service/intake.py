@@ -48,6 +48,7 @@ class Intake:
         self._ttl_s = ttl_s
         self.live: dict[tuple[str, str], LiveJob] = {}
         """The jobs that are not over, by owner and id."""
+        self._has_let_go = False
 
     async def take(self, submission: Submission) -> JobRecord:
         """Take a job; it is durable when this returns.
@@ -149,6 +150,12 @@ class Intake:
         if rows:
             log.info("service.went_on", jobs=len(again), ended=len(ends))
 
+    def let_go(self) -> None:
+        """Have nobody wait for a job or listen to one any more, from now on."""
+        self._has_let_go = True
+        for job in self.live.values():
+            job.let_go()
+
     def _admit(self, row: JobRow) -> LiveJob:
         """Have a job in memory that is not over."""
         reserve = functools.partial(self._store.reserve_events, row.key)
@@ -159,6 +166,8 @@ class Intake:
         self.live[row.record.owner, row.record.id] = job
         self._expiry.look_at(row.queue_until)
         job.events.tell(EventKind.STATUS, StatusChange(JobStatus.QUEUED, self._running.waiting.position(job)))
+        if self._has_let_go:  # It was on its way to the disk when the service stopped; the next start runs it.
+            job.let_go()
         return job
 
     def shown_row(self, row: JobRow) -> JobRecord:

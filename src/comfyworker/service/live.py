@@ -50,6 +50,11 @@ class LiveJob:
         self.on_output: Callable[[KeptArtifact], None] | None = None
         """Called for each file of it that is kept."""
 
+    def let_go(self) -> None:
+        """Have nobody wait for it or listen to it any more."""
+        self.events.close()
+        self.over.set()
+
     @property
     def place_in_line(self) -> tuple[int, float, int]:
         """What the waiting jobs are sorted by."""

@@ -279,9 +279,7 @@ class JobService:
         Whoever waits for a job or listens to its events is let go at the end.
         """
         await self._running.stop(within_s)
-        for job in self._intake.live.values():
-            job.events.close()
-            job.over.set()
+        self._intake.let_go()
 
     def _ended(self, job: LiveJob) -> None:
         record = job.record

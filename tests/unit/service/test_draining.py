@@ -8,7 +8,7 @@ import structlog
 
 from comfyworker.errors import InvalidSettings, QueueFull
 from comfyworker.jobs import JobStatus
-from comfyworker.service import JobRecord, JobService
+from comfyworker.service import JobRecord, JobService, StatusChange
 from comfyworker.settings import QueueSettings
 from support.eventually import eventually
 from support.service import PlainRunner, service_in, submission
@@ -140,3 +140,20 @@ async def test_a_folder_that_cannot_be_is_told(tmp_path: Path, held: PlainRunner
     with pytest.raises(InvalidSettings, match="STATE_DIR"):
         async with service_in(tmp_path / "state", held):
             pass
+
+
+async def test_a_job_that_is_taken_while_the_service_stops_holds_nobody(tmp_path: Path, held: PlainRunner) -> None:
+    """It is on the disk when the drain has ended: who waits or listens is let go, and the next server runs it."""
+    async with service_in(tmp_path / "state", held) as service:
+        taking = asyncio.ensure_future(service.submit(submission("late")))
+        await asyncio.sleep(0)  # Lets it ask.
+        await service.drain(0)
+        taken = await taking
+        async with asyncio.timeout(10):
+            waited = await service.wait("", "late", timeout_s=600)
+            told = [event.data async for event in service.events("", "late")]
+    held.gate.set()
+    async with service_in(tmp_path / "state", held) as service:
+        done = await service.wait("", "late", timeout_s=10)
+    assert (taken.status, waited.status, done.status) == (JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.SUCCEEDED)
+    assert told == [StatusChange(JobStatus.QUEUED, 0)]
