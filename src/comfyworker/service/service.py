@@ -228,6 +228,8 @@ class JobService:
         if not past:  # They have expired, and this is all that is left to tell.
             at = row.record.expires_at or row.record.created_at
             past = [Event(row.last_event_id + 1, EventKind.STATUS, at, StatusChange(row.record.status))]
+        if after > max(row.last_event_id, past[-1].id):
+            after = past[-1].id - 1  # Never told of this job: the reader saw another one of this id, or means the end.
         for event in past:
             if event.id > after:
                 yield event

@@ -144,3 +144,14 @@ async def test_readers_who_do_not_read_do_not_hold_a_job_up(tmp_path: Path, read
             await anext(stale)
         runner.gate.set()
         assert (await service.wait("", "job", timeout_s=10)).status is JobStatus.SUCCEEDED
+
+
+async def test_who_has_seen_more_than_there_is_hears_of_the_end(tmp_path: Path) -> None:
+    """As after the id was used again: the stream of a job that is over ends with its end, not with nothing."""
+    async with service_in(tmp_path / "state", PlainRunner(tmp_path / "made")) as service:
+        await service.submit(submission("job"))
+        await service.wait("", "job", timeout_s=10)
+        events = [event async for event in service.events("", "job")]
+        beyond = [event async for event in service.events("", "job", after=10_000)]
+        seen = [event async for event in service.events("", "job", after=events[-1].id)]
+    assert (beyond, seen) == (events[-1:], [])
