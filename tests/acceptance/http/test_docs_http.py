@@ -20,9 +20,15 @@ from support.serving import Serving, ready, serving
 from support.source import REPOSITORY
 
 HOWTO = REPOSITORY / "docs/howto"
-SERVE, VAST, DEVELOP, OPERATE = (
+SERVE, VAST, DEVELOP, OPERATE, FILES = (
     HOWTO / f"{name}.md"
-    for name in ("serve-over-http", "serve-vast-clients", "develop-against-the-server", "operate-the-server")
+    for name in (
+        "serve-over-http",
+        "serve-vast-clients",
+        "develop-against-the-server",
+        "operate-the-server",
+        "send-input-files",
+    )
 )
 README = REPOSITORY / "README.md"
 SHOWN_URL = "http://127.0.0.1:8000"
@@ -59,7 +65,7 @@ async def follow(steps: Iterable[Step], server: Serving, folder: Path) -> list[s
     return [fault for fault in faults if fault]
 
 
-@pytest.mark.parametrize("page", [README, SERVE, VAST], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, SERVE, VAST, FILES], ids=lambda page: page.stem)
 async def test_each_line_to_curl_works(page: Path, server: Serving, tmp_path: Path) -> None:
     """It answers what the page shows, but for figures."""
     save_files(page, tmp_path)
