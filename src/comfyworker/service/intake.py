@@ -127,8 +127,11 @@ class Intake:
                 self._running.join(self._admit(again))
 
         with self._tally.one_more():
-            await self._store.queue_again(again, then=queued)
-        return self.shown_row(await self._store.find(owner, job_id))
+            was_over = await self._store.queue_again(again, then=queued)
+        now_there = await self._store.find(owner, job_id)
+        if not was_over and now_there.record.status is JobStatus.EXPIRED:
+            raise _not_retryable(job_id, "has just expired", "Send it as a new job.")
+        return self.shown_row(now_there)
 
     async def go_on_with(self, rows: Sequence[JobRow]) -> None:
         """Take up the jobs that the last server left: each runs, or ends."""

@@ -165,12 +165,14 @@ class JobStore:
         self._database.post(lambda transaction: self.jobs.reserve_events(transaction, key, event_id))
 
     async def queue_again(self, row: JobRow, *, then: Callable[[bool], None]) -> bool:
-        """Have a job that is over wait once more; False if it is not over any more."""
+        """Have a job that is over wait once more; False if it is not over any more, or has expired meanwhile."""
 
         def write(transaction: Transaction) -> bool:
             found = self.jobs.find(transaction, row.record.owner, row.record.id)
             if found is None or found.key != row.key or not found.record.is_terminal:
                 return False  # Somebody else was faster.
+            if self.jobs.events(transaction, row.key) is None:
+                return False  # It has just expired.
             self.jobs.queue_again(transaction, row.key, created_at=row.record.created_at, queue_until=row.queue_until)
             return True
 
@@ -233,6 +235,7 @@ class JobStore:
         found = self.jobs.find_repeated(transaction, new.record, new.idempotency_key)
         while found is not None and found.record.status is JobStatus.EXPIRED:
             self.jobs.delete(transaction, found.key)  # Its id and its key are free again.
+            transaction.after_commit(functools.partial(remove, self._folder.job(found.key)))
             found = self.jobs.find_repeated(transaction, new.record, new.idempotency_key)
         repeated = _same(found, new.fingerprint)
         if repeated is not None:

@@ -1,0 +1,77 @@
+"""How jobs come in, and come in once more."""
+
+from pathlib import Path
+
+import pytest
+
+from comfyworker.errors import InvalidRequest, NotFound
+from comfyworker.jobs import JobRequest, JobResult, JobStatus
+from comfyworker.service import JobService
+from comfyworker.service.database import Database
+from comfyworker.service.state_folder import StateFolder
+from comfyworker.service.store import JobStore
+from comfyworker.settings import QueueSettings
+from support.eventually import eventually
+from support.service import PlainRunner, service_in, submission
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> PlainRunner:
+    """Return a runner that holds its jobs."""
+    runner = PlainRunner(tmp_path / "made")
+    runner.gate.clear()
+    return runner
+
+
+async def test_an_expired_job_that_is_sent_again_leaves_no_files(tmp_path: Path, held: PlainRunner) -> None:
+    """What was too large for the database goes with the record that made room."""
+    text = "x" * 200_000
+    async with service_in(tmp_path / "state", held, places=1) as service:
+        await service.submit(submission("runs"))
+        await service.submit(submission("job", ttl_s=0.0, modifications={"text": text}))
+        expired = await service.wait("", "job", timeout_s=10)
+        again = await service.submit(submission("job", modifications={"text": text}))
+        folders = list((tmp_path / "state" / "jobs").iterdir())
+    assert (expired.status, again.status, len(folders)) == (JobStatus.EXPIRED, JobStatus.QUEUED, 1)
+
+
+async def test_a_job_that_expires_while_it_is_asked_for_again_stays_expired(tmp_path: Path) -> None:
+    """Its request has gone, so it cannot run."""
+
+    async def runner(request: JobRequest, **_: object) -> JobResult:
+        return JobResult.refused(request.id, InvalidRequest("no"))
+
+    async with JobService(runner, QueueSettings(), folder=tmp_path, places=1) as service:
+        await service.submit(submission("job"))
+        await service.wait("", "job", timeout_s=10)
+    folder = StateFolder(tmp_path)
+    async with Database(folder.database) as database:
+        store = JobStore(database, folder)
+        row = await store.find("", "job")
+        await database.run(lambda transaction: store.jobs.expire(transaction, row, row.record))
+        told: list[bool] = []
+        was_over = await store.queue_again(row, then=told.append)
+        after = await store.find("", "job")
+    assert (was_over, told, after.record.status) == (False, [False], JobStatus.EXPIRED)
+
+
+async def test_a_job_that_waited_too_long_is_let_go_like_others(tmp_path: Path, held: PlainRunner) -> None:
+    """Its request is there, for a retry, as long as results are, and no longer."""
+    async with service_in(tmp_path / "state", held, places=1, result_ttl_s=0.2) as service:
+        await service.submit(submission("runs"))
+        await service.submit(submission("job", ttl_s=0.0, modifications={"text": "x" * 200_000}))
+        await service.wait("", "job", timeout_s=10)
+
+        async def is_gone() -> bool:
+            try:
+                await service.request("", "job")
+            except NotFound:
+                return True
+            return False
+
+        await eventually(is_gone)
+        after = await service.get("", "job")
+        with pytest.raises(InvalidRequest, match="has expired"):
+            await service.retry("", "job")
+    assert after.status is JobStatus.EXPIRED
+    assert list((tmp_path / "state" / "jobs").iterdir()) == []
