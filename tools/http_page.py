@@ -215,10 +215,7 @@ def http_page(note: str) -> str:
     lines = ["# HTTP", "", note, _HEAD.strip()]
     shown = {Route(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     hidden = [f"`{route}`" for route in sorted(routes - shown - {Route("GET", "/")})]
-    lines += [
-        "",
-        f"The document leaves out what is the same under another name, and `GET /`, which leads to `/docs`: {', '.join(hidden)}.",
-    ]
+    lines += ["", "`GET /` leads to `/docs`.", f"The same under another name: {', '.join(hidden)}."]
     return "\n".join([*lines, *HttpPage(document).lines()]) + "\n"
 
 
