@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Sequence
 
@@ -49,6 +50,7 @@ class Intake:
         self.live: dict[tuple[str, str], LiveJob] = {}
         """The jobs that are not over, by owner and id."""
         self._has_let_go = False
+        self._arrivals = itertools.count()
 
     async def take(self, submission: Submission) -> JobRecord:
         """Take a job; it is durable when this returns.
@@ -139,7 +141,7 @@ class Intake:
         ends = {row.key: result for row in rows if (result := outcome_after_restart(row, now)) is not None}
         again = [row for row in rows if row.key not in ends]
         await self._store.requeue(again)
-        for row in rows:
+        for row in sorted(rows, key=lambda row: (row.record.created_at, row.seq)):
             record = row.record.model_copy(update={"status": JobStatus.QUEUED})
             if row.key not in ends:
                 record = record.model_copy(update={"started_at": None})
@@ -163,7 +165,7 @@ class Intake:
         """Have a job in memory that is not over."""
         reserve = functools.partial(self._store.reserve_events, row.key)
         events = EventLog(last_id=row.last_event_id, reserve=reserve)
-        job = LiveJob(row.key, row.seq, row.record, queue_until=row.queue_until, events=events)
+        job = LiveJob(row.key, next(self._arrivals), row.record, queue_until=row.queue_until, events=events)
         job.has_leftovers = row.last_event_id > 0
         job.on_output = functools.partial(self._store.note_output, job)
         self.live[row.record.owner, row.record.id] = job

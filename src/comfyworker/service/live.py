@@ -14,18 +14,18 @@ from comfyworker.service.records import JobRecord, KeptArtifact
 class LiveJob:
     """One job that is not over yet."""
 
-    def __init__(self, key: str, seq: int, record: JobRecord, *, queue_until: float, events: EventLog) -> None:
+    def __init__(self, key: str, arrival: int, record: JobRecord, *, queue_until: float, events: EventLog) -> None:
         """Begin with `record`.
 
         Args:
             key: The job's name in the database and on the disk.
-            seq: Which submission it was.
+            arrival: Which of the jobs that came to this server it is; a clock may be set back.
             record: As it stands.
             queue_until: When it has waited too long, in seconds of Unix time.
             events: Where its news go.
         """
         self.key = key
-        self.seq = seq
+        self.arrival = arrival
         self.record = record
         self.queue_until = queue_until
         self.events = events
@@ -56,9 +56,9 @@ class LiveJob:
         self.over.set()
 
     @property
-    def place_in_line(self) -> tuple[int, float, int]:
+    def place_in_line(self) -> tuple[int, int]:
         """What the waiting jobs are sorted by."""
-        return -self.record.priority, self.record.created_at, self.seq
+        return -self.record.priority, self.arrival
 
     def note_webhook(self, request: JobRequest) -> None:
         """Remember whom the request names to be told of the job."""

@@ -13,8 +13,8 @@ class WaitingLine:
 
     def __init__(self) -> None:
         """Have nobody wait."""
-        self._places: list[tuple[int, float, int]] = []
-        self._jobs: dict[tuple[int, float, int], LiveJob] = {}
+        self._places: list[tuple[int, int]] = []
+        self._jobs: dict[tuple[int, int], LiveJob] = {}
 
     def __len__(self) -> int:
         return len(self._places)

@@ -1,5 +1,6 @@
 """How jobs come in, and come in once more."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,20 @@ async def test_a_job_that_waited_too_long_is_let_go_like_others(tmp_path: Path, 
             await service.retry("", "job")
     assert after.status is JobStatus.EXPIRED
     assert list((tmp_path / "state" / "jobs").iterdir()) == []
+
+
+async def test_a_clock_that_is_set_back_lets_nobody_overtake(
+    tmp_path: Path, held: PlainRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who came first begins first, whatever time it seemed to be."""
+    async with service_in(tmp_path / "state", held, places=1) as service:
+        for name in ("runs", "first"):
+            await service.submit(submission(name))
+        now = time.time()
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time", lambda: now - 3600)
+            second = await service.submit(submission("second"))
+        held.gate.set()
+        await service.wait("", "second", timeout_s=10)
+    assert second.queue_position == 1
+    assert held.begun == ["runs", "first", "second"]
