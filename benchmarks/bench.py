@@ -18,6 +18,7 @@ from benchmarks.bucket import StoreStarter
 from benchmarks.conversion import measure_conversion
 from benchmarks.floor import BareClient
 from benchmarks.ground import Ground
+from benchmarks.http_host import measure_http_host
 from benchmarks.idle_gaps import measure_idle_gaps
 from benchmarks.idle_load import measure_idle_load
 from benchmarks.memory import measure_memory
@@ -40,6 +41,7 @@ MEASURES: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "start": measure_start_time,
     "preflight": measure_preflight,
     "idle": measure_idle_load,
+    "http": measure_http_host,
 }
 LINE_WIDTH = 120  # of the table, where no terminal says
 

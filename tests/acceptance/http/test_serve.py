@@ -1,6 +1,8 @@
 """`comfyworker serve` as whoever runs it sees it: started, curled, guarded, drained."""
 
 import asyncio
+import base64
+import io
 import json
 import re
 import signal
@@ -10,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from comfyworker.jobs import Graph
 from support import workflows
@@ -171,6 +174,15 @@ async def test_each_key_sees_its_own_jobs(comfyui: RealComfyUI, tmp_path: Path) 
             await get(client, "/health")
             await get(client, "/ready")
         assert not any(key in server.log_text() for key in (ALICE, BOB, "nobodys-key"))
+
+
+async def test_a_large_answer_comes_whole(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """Megabytes of base64 are sent in pieces, and are one document with the whole picture at the end."""
+    async with serving(comfyui.url, tmp_path / "state") as server, session(server) as client:
+        made = await post(client, "/runsync", job(workflows.noise(1024, 1024)))
+    content = base64.b64decode(made["output"]["images"][0]["data"], validate=True)
+    assert len(content) > 3_000_000
+    assert Image.open(io.BytesIO(content)).size == (1024, 1024)
 
 
 async def test_an_artifacts_url_is_its_own_permission(comfyui: RealComfyUI, tmp_path: Path) -> None:

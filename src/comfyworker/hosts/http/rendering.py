@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from comfyworker.delivery import iter_json
 from comfyworker.dialects import dialect_named
@@ -16,6 +18,7 @@ from comfyworker.jobs import Artifact, JobError, JobResult, JobStatus, UrlType
 from comfyworker.service import JobRecord, KeptArtifact
 
 JSON = "application/json"
+_SEND_BYTES = 64 * 1024
 
 
 def json_answer(value: JsonValue, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -24,12 +27,30 @@ def json_answer(value: JsonValue, status: int = 200, headers: Mapping[str, str] 
     first, second = next(pieces), next(pieces, None)
     if second is None:
         return Response(first, status, headers, JSON)
-    return StreamingResponse(_together((first, second), pieces), status, headers, JSON)
+    return _PiecesResponse(itertools.chain((first, second), pieces), status, headers)
 
 
-def _together(begun: tuple[bytes, ...], rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield from begun
-    yield from rest
+class _PiecesResponse(Response):
+    """Not a StreamingResponse: that goes to a thread and back for each piece, however small."""
+
+    media_type = JSON
+
+    def __init__(self, pieces: Iterator[bytes], status: int, headers: Mapping[str, str] | None) -> None:
+        super().__init__(status_code=status, headers=headers)
+        del self.headers["content-length"]
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        held, held_bytes = list[bytes](), 0
+        for piece in self._pieces:
+            held.append(piece)
+            held_bytes += len(piece)
+            if held_bytes >= _SEND_BYTES:
+                await send({"type": "http.response.body", "body": b"".join(held), "more_body": True})
+                held, held_bytes = [], 0
+        await send({"type": "http.response.body", "body": b"".join(held)})
 
 
 async def shown_result(request: Request, record: JobRecord) -> JobResult:
