@@ -68,7 +68,7 @@ class Expiry:
         now = time.time()
         for job in tuple(self._running.waiting):
             if job.queue_until <= now and self._running.waiting.leave(job):
-                await self._running.end(job, expired_in_line(job.record.id, now - job.record.created_at))
+                self._running.end_unrun(job, expired_in_line(job.record.id, now - job.record.created_at))
         while keys := await self._database.run(functools.partial(self._expire, now)):
             await in_thread(functools.partial(_remove_all, [self._folder.job(key) for key in keys]))
             log.info("service.results_expired", jobs=len(keys))

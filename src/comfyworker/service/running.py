@@ -95,7 +95,7 @@ class Running:
             return
         job.cancel_wanted = True
         if self.waiting.leave(job):
-            self._end_unrun(job)
+            self.end_unrun(job, canceled(job.record.id))
             await job.over.wait()
             return
         job.change_status(JobStatus.CANCELING)
@@ -110,10 +110,16 @@ class Running:
             # All of them before anything else happens: a place that is free meanwhile is for none of them.
             job.cancel_wanted = True
             self.waiting.leave(job)
-            self._end_unrun(job)
+            self.end_unrun(job, canceled(job.record.id))
         for job in jobs:
             await job.over.wait()
         return len(jobs)
+
+    def end_unrun(self, job: LiveJob, result: JobResult) -> None:
+        """Have `job`, which has just left the line, end with `result`."""
+        # In a task of ours: who asked for it may be gone, or have other things to do, before the disk has taken it.
+        job.is_ending = True
+        self._group.create_task(self.end(job, result), name=f"ending {job.record.id}")
 
     async def end(self, job: LiveJob, result: JobResult) -> None:
         """Write down what came of `job`, however long the disk takes for it, and tell everybody."""
@@ -175,10 +181,6 @@ class Running:
                 if job.runner is not None:
                     job.runner.cancel()
             await self._idle.wait()
-
-    def _end_unrun(self, job: LiveJob) -> None:
-        # In a task of ours: who asked for it may be gone before the disk has taken it.
-        self._group.create_task(self.end(job, canceled(job.record.id)), name=f"canceling {job.record.id}")
 
     def _start_waiting(self) -> None:
         while len(self._running) < self._places and not self._stopping.is_set():

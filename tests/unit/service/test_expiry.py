@@ -1,0 +1,43 @@
+"""What has had its time goes, whatever else takes long."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from comfyworker.jobs import JobStatus, WebhookOptions
+from comfyworker.service import JobRecord, JobService
+from comfyworker.settings import QueueSettings
+from support.eventually import eventually
+from support.service import PlainRunner, submission
+
+
+async def test_an_end_that_takes_long_keeps_nothing_else(tmp_path: Path) -> None:
+    """Somebody cannot be told of a job that waited too long: others end, and results go, all the same."""
+    runner = PlainRunner(tmp_path / "made")
+    runner.gate.clear()
+    heard, told = asyncio.Event(), []
+
+    async def tell_end(record: JobRecord, webhook: WebhookOptions | None) -> None:
+        del webhook
+        told.append(record.id)
+        if record.id == "slow":
+            await heard.wait()
+
+    settings = QueueSettings(result_ttl_s=0.05, asset_ttl_s=0.05)
+    service = JobService(runner, settings, folder=tmp_path / "state", places=1, tell_end=tell_end)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(service)
+        stack.callback(heard.set)
+        await service.submit(submission("runs"))
+        await service.submit(submission("slow", ttl_s=0.0))
+        await eventually(lambda: "slow" in told)
+        late = await service.submit(submission("late", ttl_s=0.0))
+        ended = await service.wait("", late.id, timeout_s=10)
+        runner.gate.set()
+        await service.wait("", "runs", timeout_s=10)
+
+        async def has_expired() -> bool:
+            return (await service.get("", "runs")).status is JobStatus.EXPIRED
+
+        await eventually(has_expired)
+    assert ended.status is JobStatus.EXPIRED
