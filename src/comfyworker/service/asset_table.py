@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comfyworker.service.database import Transaction
-from comfyworker.service.packing import whole_text
 from comfyworker.service.records import AssetRecord, KeptArtifact
 from comfyworker.service.state_folder import StateFolder
 
@@ -61,8 +60,7 @@ class AssetTable:
         for output in outputs:
             if output.path is None or output.hash is None:
                 continue
-            name = whole_text(output.name)
-            values = (output.asset_id, owner, name, output.hash, output.content_type, output.size_bytes)
+            values = (output.asset_id, owner, output.name, output.hash, output.content_type, output.size_bytes)
             transaction.execute(
                 "INSERT INTO assets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at",

@@ -18,6 +18,7 @@ from comfyworker.delivery.protocol import Delivery
 from comfyworker.errors import DeliveryFailed, InsufficientStorage, InternalError, WorkerError
 from comfyworker.finishing import in_thread
 from comfyworker.jobs import Artifact, JobRequest
+from comfyworker.service.packing import whole_text
 from comfyworker.service.records import JobRecord, KeptArtifact
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -118,8 +119,8 @@ class KeepDelivery:
 
 
 def as_kept(artifact: Artifact, **changes: object) -> KeptArtifact:
-    """Return an artifact as one that the service keeps the record of."""
-    return KeptArtifact.model_construct(**{**dict(artifact), **changes})
+    """Return an artifact as one that the service keeps the record of; its name can stand in a URL and a header."""
+    return KeptArtifact.model_construct(**{**dict(artifact), "name": whole_text(artifact.name), **changes})
 
 
 def hash_file(path: Path) -> str:

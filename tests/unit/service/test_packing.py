@@ -57,7 +57,7 @@ async def test_odd_texts_of_a_job_break_nothing(tmp_path: Path) -> None:
             events = [event async for event in service.events("", "job")]
             [output] = job.outputs
             asset = await service.assets.get(output.asset_id, owner="")
-        assert (job.status, output.name, asset.name) == (JobStatus.SUCCEEDED, f"{HALF}.png", "caf?.png")
+        assert (job.status, output.name, asset.name) == (JobStatus.SUCCEEDED, "caf?.png", "caf?.png")
         assert job.result is not None
         assert (job.result.warnings, job.result.used) == ((HALF,), {HALF: 2**80})
         assert job.meta == {"label": HALF, "number": 2**80}
