@@ -149,7 +149,7 @@ class Intake:
             if row.record.attempts and row.key not in ends:
                 job.tell_log("warning", "the worker was started again, and runs the job once more")
             if row.key in ends:
-                await self._running.end(job, ends[row.key])
+                self._running.end_unrun(job, ends[row.key])
             else:
                 self._running.join(job)
         if rows:

@@ -8,7 +8,7 @@ from comfyworker.jobs import JobStatus, WebhookOptions
 from comfyworker.service import JobRecord, JobService
 from comfyworker.settings import QueueSettings
 from support.eventually import eventually
-from support.service import PlainRunner, submission
+from support.service import PlainRunner, service_in, submission
 
 
 async def test_an_end_that_takes_long_keeps_nothing_else(tmp_path: Path) -> None:
@@ -41,3 +41,30 @@ async def test_an_end_that_takes_long_keeps_nothing_else(tmp_path: Path) -> None
 
         await eventually(has_expired)
     assert ended.status is JobStatus.EXPIRED
+
+
+async def test_a_start_does_not_wait_for_ends(tmp_path: Path) -> None:
+    """Jobs whose time was over when the server came back end one beside the other, while it serves."""
+    runner = PlainRunner(tmp_path / "made")
+    runner.gate.clear()
+    async with service_in(tmp_path / "state", runner, places=1) as service:
+        await service.submit(submission("runs"))
+        for name in ("a", "b"):
+            await service.submit(submission(name, ttl_s=0.001))
+        await service.drain(0)
+    heard, told = asyncio.Event(), []
+
+    async def tell_end(record: JobRecord, webhook: WebhookOptions | None) -> None:
+        del webhook
+        told.append(record.id)
+        await heard.wait()
+
+    runner.gate.set()
+    async with (
+        JobService(runner, QueueSettings(), folder=tmp_path / "state", places=1, tell_end=tell_end) as service,
+        asyncio.timeout(30),
+    ):
+        await eventually(lambda: {"a", "b"} <= set(told))
+        heard.set()
+        ends = [(await service.wait("", name, timeout_s=10)).status for name in ("a", "b", "runs")]
+    assert ends == [JobStatus.EXPIRED, JobStatus.EXPIRED, JobStatus.SUCCEEDED]
