@@ -70,6 +70,10 @@ class AssetTable:
     def delete(self, transaction: Transaction, asset: AssetRecord) -> None:
         """Forget an asset; its file goes if no other has the same."""
         transaction.execute("DELETE FROM assets WHERE id = ?", (asset.id,))
+        self.remove_unused(transaction, asset)
+
+    def remove_unused(self, transaction: Transaction, asset: AssetRecord) -> None:
+        """Remove the file of an asset that is forgotten, or never was written down, if no other has the same."""
         transaction.after_commit(lambda: self._remove_unused(transaction, self._folder.relative(asset.path)))
 
     def delete_of_job(self, transaction: Transaction, key: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from comfyworker.comfyui.media_types import kind_and_type
-from comfyworker.errors import AssetTooLarge, BlobNotFound, HashMismatch, InvalidRequest, NotFound, Problem
+from comfyworker.errors import AssetTooLarge, BlobNotFound, HashMismatch, InvalidRequest, NotFound, Problem, WorkerError
 from comfyworker.finishing import finish, in_thread
 from comfyworker.service.asset_table import AssetTable
 from comfyworker.service.database import Database, Transaction
@@ -76,7 +76,7 @@ class Assets:
                     hint="Send the file again; it was changed on its way, or the hash is another file's.",
                 )
             asset = self._made(owner, name, content_type, digest, size_bytes)
-            return await self._database.run(functools.partial(self._store, asset=asset, draft=draft))
+            return await self._put(asset, draft)
         finally:
             await finish(in_thread(lambda: draft.unlink(missing_ok=True)), within_s=_CLEAN_UP_WITHIN_S, name="upload")
 
@@ -96,7 +96,7 @@ class Assets:
         try:
             # A file of its own: that of a job's output goes with the job.
             await in_thread(lambda: link_or_copy(found.path, draft))
-            return await self._database.run(functools.partial(self._store, asset=asset, draft=draft))
+            return await self._put(asset, draft)
         except FileNotFoundError as error:
             raise BlobNotFound(
                 f"the bytes with the hash {digest} have just expired", hint="Upload the file."
@@ -166,6 +166,15 @@ class Assets:
             expires_at=now + self._settings.asset_ttl_s,
             path=self._folder.assets / digest.partition(":")[2],
         )
+
+    async def _put(self, asset: AssetRecord, draft: Path) -> AssetRecord:
+        try:
+            return await self._database.run(functools.partial(self._store, asset=asset, draft=draft))
+        except WorkerError:
+            # The file had its place before it was seen that the record has none.
+            unused = self._database.run(lambda transaction: self._table.remove_unused(transaction, asset))
+            await finish(unused, within_s=_CLEAN_UP_WITHIN_S, name="asset")
+            raise
 
     def _store(self, transaction: Transaction, *, asset: AssetRecord, draft: Path) -> AssetRecord:
         """Write the record, and bring the file to its place if none is there; in the database's thread."""

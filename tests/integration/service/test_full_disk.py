@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from support.source import REPOSITORY
 
@@ -61,16 +62,67 @@ asyncio.run(main(pathlib.Path(sys.argv[1])))
 """
 
 
+UPLOADS = """
+import asyncio, json, pathlib, sys
+from comfyworker.errors import WorkerError
+from comfyworker.service import JobService
+from comfyworker.settings import QueueSettings
+
+PAGE = 4096
+
+async def chunks(size):
+    yield b"x" * size
+
+async def main(disk):
+    told = []
+    async with JobService(None, QueueSettings(), folder=disk / "state", places=1) as service:
+        with open(disk / "filler", "ab", buffering=0) as file:
+            size = 1 << 20
+            while size:
+                try:
+                    file.write(b"x" * size)
+                except OSError:
+                    size //= 2
+            # Room for the file, and for less and less of what is written about it.
+            file.truncate(file.tell() - 100 * PAGE)
+        for pages in range(101, 90, -1):
+            try:
+                await service.assets.upload(chunks(pages * PAGE), owner="", name="a")
+            except WorkerError as error:
+                left = list((disk / "state" / "assets").iterdir())
+                told.append([error.code, len(left)])
+                for path in left:
+                    path.unlink()
+            else:
+                break
+    print(json.dumps(told))
+
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+async def run_on_small_disk(program: str, folder: Path) -> Any:
+    """Run a program on a disk of its own that has 2 MiB; return what it prints last."""
+    script = f'mount -t tmpfs -o size=2m tmpfs {folder} && exec "$@"'
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", sys.executable, "-c"]
+    process = await asyncio.create_subprocess_exec(
+        *command, program, folder, cwd=REPOSITORY / "tests", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return json.loads(out.splitlines()[-1])
+
+
+async def test_an_upload_without_room_for_its_record_leaves_nothing(tmp_path: Path) -> None:
+    """Its bytes fit and what is written about them does not: they are not left where only a restart removes them."""
+    told = await run_on_small_disk(UPLOADS, tmp_path)
+    assert ["insufficient_storage", 0] in told
+    assert [left for _, left in told] == [0] * len(told)
+
+
 async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     """What cannot be written is refused as insufficient_storage; a job that was taken ends when there is room again."""
-    script = f'mount -t tmpfs -o size=2m tmpfs {tmp_path} && exec "$@"'
-    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", sys.executable, "-c"]
-    program = await asyncio.create_subprocess_exec(
-        *command, PROGRAM, tmp_path, cwd=REPOSITORY / "tests", stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await program.communicate()
-    assert program.returncode == 0
-    assert json.loads(out.splitlines()[-1]) == {
+    assert await run_on_small_disk(PROGRAM, tmp_path) == {
         "small": "insufficient_storage",
         "large": "insufficient_storage",
         "upload": "insufficient_storage",
