@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
 import queue
 import sqlite3
 import threading
@@ -52,6 +53,7 @@ class _Job(NamedTuple, Generic[_T]):
     work: Callable[[Transaction], _T]
     future: asyncio.Future[_T] | None
     then: Callable[[_T], None] | None
+    may_go_with_power: bool = False
 
 
 class _Outcome(NamedTuple):
@@ -93,7 +95,13 @@ class Database:
         self._jobs.put(None)
         await in_thread(self._thread.join)
 
-    async def run(self, work: Callable[[Transaction], _T], *, then: Callable[[_T], None] | None = None) -> _T:
+    async def run(
+        self,
+        work: Callable[[Transaction], _T],
+        *,
+        then: Callable[[_T], None] | None = None,
+        may_go_with_power: bool = False,
+    ) -> _T:
         """Return what `work` returns, when all that it wrote is durable; works are done in the order of the calls.
 
         A caller who is cancelled meanwhile does not stop it.
@@ -101,6 +109,8 @@ class Database:
         Args:
             work: Called in the database's thread.
             then: Called with its result on the event loop when it is durable, also if the caller has gone.
+            may_go_with_power: Whether a loss of power may undo it, as long as a kill of the process does not; then
+                nobody waits for the disk, until something is written that must stay.
 
         Raises:
             InsufficientStorage: the disk is full.
@@ -110,7 +120,7 @@ class Database:
         if self._is_closed:
             raise InternalError("the job service is closed")
         future: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(work, future, then))
+        self._jobs.put(_Job(work, future, then, may_go_with_power))
         return await future
 
     def post(self, work: Callable[[Transaction], object]) -> None:
@@ -160,6 +170,9 @@ class Database:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with contextlib.suppress(OSError):  # SQLite says better what is wrong with the file
+        # Requests are in it; SQLite would make it readable for all, and its journals take its mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, timeout=1.0)
     try:
         # Exclusive: then WAL needs no shared memory, which network disks do not have.
@@ -181,6 +194,10 @@ def _run_together(connection: sqlite3.Connection, batch: Sequence[_Job[Any]]) ->
     transaction = Transaction(connection)
     outcomes: list[_Outcome] = []
     try:
+        # What WAL commits without waiting for the disk is kept by the system, whatever becomes of the process; the next
+        # commit that waits takes it along. https://www.sqlite.org/pragma.html#pragma_synchronous
+        waits = "NORMAL" if all(job.may_go_with_power for job in batch) else "FULL"
+        connection.execute(f"PRAGMA synchronous = {waits}")
         connection.execute("BEGIN IMMEDIATE")
         outcomes.extend(_run_one(connection, transaction, job) for job in batch)
         connection.execute("COMMIT")

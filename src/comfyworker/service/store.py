@@ -122,7 +122,7 @@ class JobStore:
         return unpack_events(packed, files_of(row.record.result)) if packed else []
 
     async def begin(self, job: LiveJob, *, event_id: int) -> None:
-        """Write down that a job runs."""
+        """Write down that a job runs; a loss of power may undo that, and the job begins for the first time again."""
         record = job.record
         await self._database.run(
             lambda transaction: self.jobs.begin(
@@ -131,7 +131,8 @@ class JobStore:
                 started_at=record.started_at or record.created_at,
                 attempts=record.attempts,
                 event_id=event_id,
-            )
+            ),
+            may_go_with_power=True,
         )
         if job.has_leftovers:
             await in_thread(lambda: remove(self.outputs_folder(job.key)))

@@ -46,6 +46,30 @@ async def test_one_work_that_fails_does_not_touch_the_others(database: Database)
     assert await database.run(names) == ["a", "b", "d"]
 
 
+def modes_in(folder: Path) -> dict[str, int]:
+    """Return who may do what with each file of a folder."""
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+async def test_nobody_else_can_read_the_files(database: Database, tmp_path: Path) -> None:
+    """Requests are in them, also where the folder is open to all."""
+    await database.run(add("a"))
+    assert modes_in(tmp_path) == {"jobs.sqlite3": 0o600, "jobs.sqlite3-wal": 0o600}
+
+
+async def test_what_may_go_with_the_power_waits_for_no_disk(database: Database) -> None:
+    """Together with what must stay it does; each commit says so anew."""
+
+    def waits(transaction: Transaction) -> int:
+        return int(transaction.execute("PRAGMA synchronous").fetchone()[0])
+
+    full, normal = 2, 1
+    assert await database.run(waits) == full
+    assert await database.run(waits, may_go_with_power=True) == normal
+    together = (database.run(add("a"), may_go_with_power=True), database.run(waits), database.run(waits))
+    assert (await asyncio.gather(*together))[1:] == [full, full]
+
+
 async def test_works_are_done_in_the_order_of_the_calls(database: Database) -> None:
     """Who reads behind a write that nobody waited for sees it."""
     database.post(lambda transaction: transaction.execute("INSERT INTO names VALUES ('posted')"))

@@ -61,7 +61,8 @@ async def content(request: Request, owner: str, asset_id: str) -> Response:
     if text_id is None:
         return file_answer(await context_of(request).service.assets.get(asset_id, owner=owner))
     _, artifact = await find_text(request, owner, text_id)
-    return Response(artifact.text, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+    told = (artifact.text or "").encode(errors="replace")  # a node may report half a surrogate pair
+    return Response(told, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
 
 async def _take_in(request: Request, owner: str) -> AssetRecord:
