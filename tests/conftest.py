@@ -1,7 +1,7 @@
 """Fixtures for all tests: a clean process state, a real ComfyUI, and real object stores."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -15,9 +15,7 @@ from support.object_store_proxy import StoreProxy
 from support.proxy import FaultProxy
 from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
 from support.scheduling import make_scheduler
-
-ENVIRON = pytest.StashKey[Mapping[str, str]]()
-OWNER_PID = pytest.StashKey[int]()
+from support.stash import ENVIRON, OWNER_PID
 
 
 def pytest_configure(config: pytest.Config) -> None:

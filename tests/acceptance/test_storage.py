@@ -21,17 +21,6 @@ from support.real_comfyui import RealComfyUI
 RED = (200, 0, 0)
 
 
-def bucket_of(store: ObjectStore, bucket: str) -> dict[str, str]:
-    """Return the variables that lead to a bucket."""
-    return {
-        "BUCKET_ENDPOINT_URL": store.endpoint_url,
-        "BUCKET_NAME": bucket,
-        "BUCKET_ACCESS_KEY_ID": store.access_key_id,
-        "BUCKET_SECRET_ACCESS_KEY": store.secret_access_key,
-        "BUCKET_REGION": store.region,
-    }
-
-
 def brought(store: ObjectStore, bucket: str) -> dict[str, str]:
     """Return the `s3` of a request that brings its own bucket."""
     return {
@@ -81,7 +70,7 @@ async def test_answers_carry_urls_that_work(
 ) -> None:
     """In each dialect's own shape; the log tells nothing of keys and signatures."""
     bucket = await object_store.make_bucket()
-    variables = bucket_of(object_store, bucket)
+    variables = object_store.variables(bucket)
     done = await handle(comfyui, tmp_path, red(request_id="order-7"), "--dialect", dialect, **variables)
     assert done.code == 0, done.err
     assert await colour_at(url_in(dialect, done.json())) == RED
@@ -103,7 +92,7 @@ async def test_a_request_brings_its_own_bucket(
         names = {"endpointUrl": "endpoint_url", "bucketName": "bucket_name", "accessId": "access_key_id"}
         config = {theirs: s3[ours] for theirs, ours in names.items()}
         body = {**red(), "s3Config": {**config, "accessSecret": s3["secret_access_key"]}}
-    variables = {**bucket_of(object_store, workers), "ALLOW_PRIVATE_URLS": "true"}
+    variables = {**object_store.variables(workers), "ALLOW_PRIVATE_URLS": "true"}
     if where == "s3Config":
         # RunPod's shape has no region, and the tests' store insists on its own.
         variables["BUCKET_REGION"] = object_store.region
@@ -119,7 +108,7 @@ async def test_flux_clients_get_base64_beside_a_bucket_and_urls_when_they_ask(
     comfyui: RealComfyUI, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     """They read nothing else, if they do not say so."""
-    variables = bucket_of(object_store, await object_store.make_bucket())
+    variables = object_store.variables(await object_store.make_bucket())
     usual = (await handle(comfyui, tmp_path, red(), "--dialect", "flux", **variables)).json()
     assert usual["images"][0].startswith("iVBOR")
     body = red(output={"delivery": "s3"})
@@ -183,7 +172,7 @@ async def test_formats_are_honoured(comfyui: RealComfyUI, tmp_path: Path) -> Non
 async def test_storage_check_tries_it(comfyui: RealComfyUI, object_store: ObjectStore, tmp_path: Path) -> None:
     """Each step, for a person and for a program; nothing stays in the bucket."""
     bucket = await object_store.make_bucket()
-    environ = environment(comfyui, **bucket_of(object_store, bucket))
+    environ = environment(comfyui, **object_store.variables(bucket))
     done = await asyncio.to_thread(call, "storage", "check", environ=environ, cwd=tmp_path)
     assert (done.code, done.out.count("✓"), done.out.count("✗")) == (0, 4, 0), done.out + done.err
     told = await asyncio.to_thread(call, "storage", "check", "--json", environ=environ, cwd=tmp_path)
@@ -206,7 +195,7 @@ async def test_storage_check_says_what_is_wrong(
 ) -> None:
     """With the variable to look at."""
     bucket = await object_store.make_bucket()
-    environ = environment(comfyui, **{**bucket_of(object_store, bucket), **wrong})
+    environ = environment(comfyui, **{**object_store.variables(bucket), **wrong})
     done = await asyncio.to_thread(call, "storage", "check", environ=environ, cwd=tmp_path)
     assert done.code == code, done.out + done.err
     assert told in done.out + done.err
@@ -215,7 +204,7 @@ async def test_storage_check_says_what_is_wrong(
 
 async def test_doctor_says_where_outputs_go(comfyui: RealComfyUI, object_store: ObjectStore, tmp_path: Path) -> None:
     """And what is wrong with the settings of it."""
-    good = environment(comfyui, **bucket_of(object_store, "outputs"))
+    good = environment(comfyui, **object_store.variables("outputs"))
     found = (await asyncio.to_thread(call, "doctor", "--json", environ=good, cwd=tmp_path)).json()["findings"]
     assert [item["level"] for item in found if item["area"] == "storage"] == ["ok"]
     bad = environment(comfyui, BUCKET_ENDPOINT_URL="ftp://example.com")
@@ -237,7 +226,7 @@ async def test_a_command_that_spoke_to_a_store_ends_at_once(
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-c", code, *args),
-            env=environment(comfyui, **bucket_of(object_store, bucket)),
+            env=environment(comfyui, **object_store.variables(bucket)),
             cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import struct
@@ -77,8 +78,12 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     return float(np.abs(first - second).mean())
 
 
+@functools.cache
 def profile(space: str) -> bytes:
-    """Return a colour profile: `sRGB`, `red` (sRGB with red and blue exchanged) or `grey` with a gamma of its own."""
+    """Return a colour profile: `sRGB`, `red` (sRGB with red and blue exchanged) or `grey` with a gamma of its own.
+
+    It bears the second in which it was made, so each is made once.
+    """
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     if space == "sRGB":
         return srgb

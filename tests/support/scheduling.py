@@ -9,17 +9,21 @@ from xdist.scheduler import LoadScopeScheduling
 from support.source import REPOSITORY
 
 _SHARED = "on the shared ComfyUI"
+_ACCEPTANCE = "on the shared ComfyUI of the acceptance tests"
 
 
 class OneForComfyUI(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Keeps the files whose tests use the shared ComfyUI together; every other test stands for itself.
+    """Keeps the files whose tests use a shared ComfyUI together; every other test stands for itself.
 
     xdist's own groups (`--dist loadgroup`) would do, but xdist 3.8 writes a test's group into its node id, which
     pytest 9.2 no longer takes from there.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return _SHARED if _uses_comfyui(nodeid.partition("::")[0]) else nodeid
+        path = nodeid.partition("::")[0]
+        if not _uses_comfyui(path):
+            return nodeid
+        return _ACCEPTANCE if path.startswith("tests/acceptance/") else _SHARED
 
 
 @functools.cache
