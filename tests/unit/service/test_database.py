@@ -67,7 +67,8 @@ async def test_what_may_go_with_the_power_waits_for_no_disk(database: Database) 
     assert await database.run(waits) == full
     assert await database.run(waits, may_go_with_power=True) == normal
     together = (database.run(add("a"), may_go_with_power=True), database.run(waits), database.run(waits))
-    assert (await asyncio.gather(*together))[1:] == [full, full]
+    _, *told = await asyncio.gather(*together)
+    assert told == [full, full]
 
 
 async def test_works_are_done_in_the_order_of_the_calls(database: Database) -> None:
