@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import structlog
 from pydantic import JsonValue
 
 from comfyworker.dialects.worker_comfyui import WorkerComfyUIDialect
@@ -67,7 +68,11 @@ async def worker_on(url: str, base_dir: Path, more: Mapping[str, str] | None = N
 
 @contextlib.contextmanager
 def unread_log(settings: LogSettings) -> Iterator[None]:
-    """Let the log be written, but nobody read it."""
+    """Let the log be written, but nobody read it; afterwards it goes where it went before."""
+    before = structlog.get_config()
     with Path(os.devnull).open("w", encoding="utf-8") as log:
         configure_logs(settings, stream=log)
-        yield
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
