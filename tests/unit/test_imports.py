@@ -10,7 +10,7 @@ PROBE = """
 import importlib, json, logging, os, sys, threading
 
 # What our modules import from others comes first, so that each of ours takes milliseconds and only it is watched.
-import aiohttp, blake3, orjson, pybase64, pydantic, structlog, typer
+import aiohttp, blake3, fastapi, orjson, prometheus_client, pybase64, pydantic, rich.console, structlog, typer, uvicorn
 
 WATCHED = {"socket.__new__", "socket.bind", "socket.connect", "subprocess.Popen", "os.system", "os.putenv", "os.mkdir"}
 seen = []
