@@ -167,7 +167,8 @@ async def test_events_tell_the_whole_job(server: Serving, tmp_path: Path, mode: 
     assert (statuses, events[-1]["event"]) == (["queued", "running", "succeeded"], "StatusChange")
     values = [event["value"] for event in events if event["event"] == "Progress"]
     assert (values, values[-1]) == (sorted(values), 1.0)
-    assert {"2"} <= {event["current_node"] for event in events if event["event"] == "Progress"}
+    # Which of them a reader sees depends on how fast it reads: what is superseded is not told.
+    assert {event["current_node"] for event in events if event["event"] == "Progress"} <= {*graph, None}
     ready = [event for event in events if event["event"] == "OutputReady"]
     assert [event["id"] for event in ready] == [output["id"] for output in outputs]
     assert (labels, status) == ({"client": "acme", "run": "7"}, "succeeded")
