@@ -142,3 +142,15 @@ def session(server: Serving, *, key: str | None = None) -> aiohttp.ClientSession
     """Return a client of the server, to be closed by who opens it."""
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     return aiohttp.ClientSession(server.url, headers=headers)
+
+
+async def post(client: aiohttp.ClientSession, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
+    """POST JSON; return the answer's code and body."""
+    async with client.post(path, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def get(client: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
+    """GET; return the answer's code and body."""
+    async with client.get(path) as answer:
+        return answer.status, await answer.json()

@@ -76,10 +76,6 @@ class AssetTable:
         """Remove the file of an asset that is forgotten, or never was written down, if no other has the same."""
         transaction.after_commit(lambda: self._remove_unused(transaction, self._folder.relative(asset.path)))
 
-    def delete_of_job(self, transaction: Transaction, key: str) -> None:
-        """Forget the files of a job."""
-        transaction.execute("DELETE FROM assets WHERE job_key = ?", (key,))
-
     def delete_expired(self, transaction: Transaction, now: float) -> int:
         """Forget uploads whose time is over; a job's outputs go with the job. Return how many."""
         sql = "DELETE FROM assets WHERE expires_at <= ? AND job_key IS NULL RETURNING file"

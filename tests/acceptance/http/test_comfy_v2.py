@@ -17,7 +17,7 @@ from support import workflows
 from support.eventually import eventually
 from support.pictures import encoded, opened
 from support.real_comfyui import RealComfyUI
-from support.serving import Serving, ready, serving, session
+from support.serving import Serving, get, post, ready, serving, session
 
 JOBS, ASSETS = "/api/v2/jobs", "/api/v2/assets"
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -31,25 +31,6 @@ async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]
     async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
         await ready(server)
         yield server
-
-
-@pytest.fixture
-async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a plain client."""
-    async with session(server) as client:
-        yield client
-
-
-async def post(client: aiohttp.ClientSession, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-    """POST JSON; return the answer's code and body."""
-    async with client.post(path, json=body, headers=headers) as answer:
-        return answer.status, await answer.json()
-
-
-async def get(client: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
-    """GET; return the answer's code and body."""
-    async with client.get(path) as answer:
-        return answer.status, await answer.json()
 
 
 async def ended(client: aiohttp.ClientSession, job_id: str) -> Any:

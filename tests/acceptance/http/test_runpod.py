@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,7 @@ from PIL import Image
 from support import workflows
 from support.eventually import eventually
 from support.real_comfyui import RealComfyUI
-from support.serving import Serving, serving, session
-
-
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
-    """Start a server that anybody may ask."""
-    async with serving(comfyui.url, tmp_path / "state") as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a plain client."""
-    async with session(server) as client:
-        yield client
-
-
-async def post(client: aiohttp.ClientSession, path: str, body: object = None) -> tuple[int, Any]:
-    """POST JSON; return the answer's code and body."""
-    async with client.post(path, json=body) as answer:
-        return answer.status, await answer.json()
-
-
-async def get(client: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
-    """GET; return the answer's code and body."""
-    async with client.get(path) as answer:
-        return answer.status, await answer.json()
+from support.serving import get, post, serving, session
 
 
 def job(workflow: object, **more: object) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +15,9 @@ from support import workflows
 from support.eventually import eventually
 from support.proxy import FaultProxy
 from support.real_comfyui import RealComfyUI
-from support.serving import Serving, serving, session
+from support.serving import Serving, get, post, serving, session
 
 KEYS = {"id", "message", "status", "comfyui_response", "output", "timings"}
-
-
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
-    """Start a server that anybody may ask."""
-    async with serving(comfyui.url, tmp_path / "state") as server:
-        yield server
-
-
-@pytest.fixture
-async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open a plain client."""
-    async with session(server) as client:
-        yield client
-
-
-async def post(client: aiohttp.ClientSession, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-    """POST JSON; return the answer's code and body."""
-    async with client.post(path, json=body, headers=headers) as answer:
-        return answer.status, await answer.json()
-
-
-async def get(client: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
-    """GET; return the answer's code and body."""
-    async with client.get(path) as answer:
-        return answer.status, await answer.json()
 
 
 async def until(client: aiohttp.ClientSession, job_id: str, *statuses: str) -> tuple[int, Any]:
