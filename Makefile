@@ -6,10 +6,12 @@ BIN := $(VENV)/bin
 COMFYUI := workspace/ComfyUI
 OBJECT_STORE := workspace/object-store
 CLIENTS := workspace/clients
+RUNPOD := workspace/runpod
+VASTAI := workspace/vastai
 NPM := PATH="$(CURDIR)/$(OBJECT_STORE)/.venv/bin:$$PATH" npm --loglevel=error --ignore-scripts --no-audit --no-fund
 
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui object-store clients demo test bench check docs docs-check format lock
+.PHONY: help setup comfyui object-store clients runpod vastai demo test bench check docs docs-check format lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,12 +51,27 @@ $(CLIENTS)/.ready: requirements/clients.lock
 	$(CLIENTS)/.venv/bin/pip install --quiet --require-hashes -r requirements/clients.lock
 	@touch $@
 
+runpod: $(RUNPOD)/.ready ## Make an environment with the worker and RunPod's SDK, as an image for RunPod has it
+
+$(RUNPOD)/.ready: requirements/runpod.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(RUNPOD)/.venv
+	$(RUNPOD)/.venv/bin/pip install --quiet --require-hashes -r requirements/runpod.lock
+	$(RUNPOD)/.venv/bin/pip install --quiet --no-deps -e .
+	@touch $@
+
+vastai: $(VASTAI)/.ready ## Make an environment with Vast's SDK, which the tests compare the worker with
+
+$(VASTAI)/.ready: requirements/vastai.lock
+	$(PYTHON) -m venv --clear $(VASTAI)/.venv
+	$(VASTAI)/.venv/bin/pip install --quiet --require-hashes -r requirements/vastai.lock
+	@touch $@
+
 demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end up in out/
 	$(BIN)/comfyworker run examples/mountains.json --output out
 	$(BIN)/comfyworker run examples/poster.json --image input.png=examples/input.png --output out
 	@printf '\nThe pictures are in %s/out\n' '$(CURDIR)'
 
-test: setup comfyui object-store clients ## All tests, on a real ComfyUI and a real object store
+test: setup comfyui object-store clients runpod vastai ## All tests, on a real ComfyUI and a real object store
 	$(BIN)/pytest -n 2 --dist loadscope
 
 bench: comfyui object-store ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
@@ -87,4 +104,10 @@ lock: setup object-store ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command 'make lock' requirements/clients.in \
 		-o requirements/clients.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command 'make lock' pyproject.toml --extra runpod \
+		-o requirements/runpod.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command 'make lock' requirements/vastai.in \
+		-o requirements/vastai.lock
 	cd requirements/azurite && $(NPM) update --package-lock-only --omit-lockfile-registry-resolved

@@ -23,7 +23,11 @@ from comfyworker.settings.loading import (
     process_environment,
 )
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
+from comfyworker.settings.platform import PlatformSettings
+from comfyworker.settings.runpod import RunPodSettings
 from comfyworker.settings.service import QueueSettings
+from comfyworker.settings.vast import VastSettings
+from comfyworker.settings.volume import VolumeSettings
 
 __all__ = [
     "ComfyUISettings",
@@ -33,12 +37,16 @@ __all__ = [
     "JobSettings",
     "LogSettings",
     "ModifierSettings",
+    "PlatformSettings",
     "QueueSettings",
+    "RunPodSettings",
     "SettingEntry",
     "Settings",
     "ShutdownSettings",
     "StateSettings",
     "StoreSettings",
+    "VastSettings",
+    "VolumeSettings",
     "WebhookSettings",
     "environment_names",
     "list_settings",

@@ -23,7 +23,11 @@ from comfyworker.settings.groups import (
 )
 from comfyworker.settings.http import HttpSettings
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
+from comfyworker.settings.platform import PlatformSettings
+from comfyworker.settings.runpod import RunPodSettings
 from comfyworker.settings.service import QueueSettings
+from comfyworker.settings.vast import VastSettings
+from comfyworker.settings.volume import VolumeSettings
 
 
 class Settings(Group):
@@ -39,6 +43,10 @@ class Settings(Group):
     queue: QueueSettings = QueueSettings()
     state: StateSettings = StateSettings()
     http: HttpSettings = HttpSettings()
+    platform: PlatformSettings = PlatformSettings()
+    runpod: RunPodSettings = RunPodSettings()
+    vast: VastSettings = VastSettings()
+    volume: VolumeSettings = VolumeSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 

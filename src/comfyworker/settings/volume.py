@@ -1,0 +1,24 @@
+"""The settings of the disk that models are on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from comfyworker.settings.groups import Group, env
+
+
+class VolumeSettings(Group):
+    """Where models lie beside ComfyUI's own folder."""
+
+    models_path: Path | None = Field(
+        default=None,
+        validation_alias=env("MODELS_PATH"),
+        description="Folder with more models, a subfolder for each kind (checkpoints, loras, …).",
+    )
+    debug: bool = Field(
+        default=False,
+        validation_alias=env("NETWORK_VOLUME_DEBUG"),
+        description="Log at the start which volume was found and which model files lie on it.",
+    )
