@@ -29,7 +29,11 @@
     ├── Unauthorized
     ├── Forbidden
     ├── InvalidSettings
+    │   └── InvalidConfig
     ├── InstallFailed
+    ├── ProvisioningFailed
+    │   ├── DownloadFailed
+    │   └── NodeInstallFailed
     └── InternalError
 
 A class exists for each thing that a caller does differently, not for each place that raises.
@@ -310,10 +314,35 @@ class InvalidSettings(WorkerError):
     code = "invalid_settings"
 
 
+class InvalidConfig(InvalidSettings):
+    """The config.yml is wrong; `problems` names every place with its line."""
+
+    code = "invalid_config"
+
+
 class InstallFailed(WorkerError):
     """A ComfyUI could not be installed."""
 
     code = "install_failed"
+
+
+class ProvisioningFailed(WorkerError):
+    """Something that config.yml asks for could not be made ready; `problems` names each item."""
+
+    code = "provisioning_failed"
+    http_status = 503
+
+
+class DownloadFailed(ProvisioningFailed):
+    """A model could not be fetched, or is not what it should be."""
+
+    code = "download_failed"
+
+
+class NodeInstallFailed(ProvisioningFailed):
+    """A custom node could not be installed, or does not load."""
+
+    code = "node_install_failed"
 
 
 class InternalError(WorkerError):
