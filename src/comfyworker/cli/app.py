@@ -1,25 +1,73 @@
-"""The command's groups, put together."""
+"""The command's groups, put together; each is imported when it is asked for."""
 
 from __future__ import annotations
 
+import importlib
+from collections import UserDict
+from typing import Any, Final
+
 import typer
+import typer.main
+from typer.core import TyperGroup
 
 from comfyworker._version import __version__
-from comfyworker.cli.comfyui import app as comfyui_app
-from comfyworker.cli.doctor import doctor
-from comfyworker.cli.handle import handle
-from comfyworker.cli.run import run
-from comfyworker.cli.serve import serve
-from comfyworker.cli.settings import show_settings
-from comfyworker.cli.storage import app as storage_app
-from comfyworker.cli.webhooks import app as webhooks_app
-from comfyworker.cli.workflow import app as workflow_app
+
+COMMANDS = {
+    "run": "comfyworker.cli.run:run",
+    "handle": "comfyworker.cli.handle:handle",
+    "serve": "comfyworker.cli.serve:serve",
+    "doctor": "comfyworker.cli.doctor:doctor",
+    "settings": "comfyworker.cli.settings:show_settings",
+    "workflow": "comfyworker.cli.workflow:app",
+    "storage": "comfyworker.cli.storage:app",
+    "webhooks": "comfyworker.cli.webhooks:app",
+    "comfyui": "comfyworker.cli.comfyui:app",
+}
+"""Where each command is, in the order of `--help`: a function is a command, a `typer.Typer` a group of them."""
+
+_MARKUP: Final = "markdown"
+
+
+class _Commands(UserDict[str, Any]):  # Any: typer's command classes are its own affair
+    """The commands by name; one is imported when it is taken out, so that a server need not load what others need."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # as above
+        command = super().__getitem__(name)
+        if isinstance(command, str):
+            command = self.data[name] = _load(name, command)
+        return command
+
+
+class _Group(TyperGroup):
+    """Has COMMANDS, whatever typer was told of."""
+
+    def __init__(self, **given: Any) -> None:  # noqa: ANN401  # typer's own
+        super().__init__(**given)
+        self.commands = _Commands(COMMANDS)
+
+
+def _load(name: str, place: str) -> Any:  # noqa: ANN401  # as above
+    module, attribute = place.split(":")
+    found = getattr(importlib.import_module(module), attribute)
+    carrier = typer.Typer(add_completion=False, rich_markup_mode=_MARKUP)
+    carrier.callback()(_nothing)  # or typer would take a single command for all there is
+    if isinstance(found, typer.Typer):
+        carrier.add_typer(found, name=name)
+    else:
+        carrier.command(name=name)(found)
+    return typer.main.get_command(carrier).commands[name]  # type: ignore[attr-defined]  # with a callback, it is a group
+
+
+def _nothing() -> None:
+    pass
+
 
 app = typer.Typer(
     name="comfyworker",
+    cls=_Group,
     help="Turn a ComfyUI into a dependable API: run workflows on it, from here or from a platform.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=_MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
@@ -44,14 +92,3 @@ def _root(
     ),
 ) -> None:
     pass
-
-
-app.command(name="run")(run)
-app.command(name="handle")(handle)
-app.command(name="serve")(serve)
-app.command(name="doctor")(doctor)
-app.command(name="settings")(show_settings)
-app.add_typer(workflow_app, name="workflow")
-app.add_typer(storage_app, name="storage")
-app.add_typer(webhooks_app, name="webhooks")
-app.add_typer(comfyui_app, name="comfyui")
