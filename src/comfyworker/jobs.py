@@ -302,6 +302,25 @@ class Timings(_Record):
     total_s: float | None = None
 
 
+class StartPhase(_Record):
+    """One phase of a worker's start; phases may overlap."""
+
+    name: str
+    begun_s: float
+    """Seconds after the worker's process was started."""
+    ended_s: float
+    """Seconds after the worker's process was started."""
+
+
+class ColdStart(_Record):
+    """How a worker started: what took how long, and beside what."""
+
+    total_s: float
+    """Seconds from the start of the worker's process until it was ready."""
+    phases: tuple[StartPhase, ...]
+    """In the order in which they began."""
+
+
 class JobError(_Record):
     """Why a job failed: `WorkerError.to_dict()` as a record."""
 
@@ -338,6 +357,8 @@ class JobResult(_Record):
     """ComfyUI's id for the execution; None if it was never submitted."""
     node_timings_s: dict[str, float] = Field(default_factory=dict)
     """Seconds that each executed node took."""
+    cold_start: ColdStart | None = None
+    """How the worker started; only for the first job after that."""
 
     @classmethod
     def refused(cls, job_id: str, error: WorkerError) -> JobResult:

@@ -12,6 +12,7 @@ from typing import TextIO
 import structlog
 
 from comfyworker.settings import LogSettings
+from comfyworker.waterfall import draw_waterfall
 
 
 def configure_logs(settings: LogSettings, *, stream: TextIO | None = None) -> None:
@@ -28,6 +29,7 @@ def configure_logs(settings: LogSettings, *, stream: TextIO | None = None) -> No
         colours = out.isatty()
         # The usual traceback of a terminal shows local variables, and with them secrets and presigned URLs.
         plain = structlog.dev.plain_traceback
+        processors.append(_draw_phases)
         processors.append(structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, exception_formatter=plain))
     else:
         processors.append(structlog.processors.format_exc_info)
@@ -38,3 +40,11 @@ def configure_logs(settings: LogSettings, *, stream: TextIO | None = None) -> No
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+
+
+def _draw_phases(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Draw the phases of an event as bars; `stack` is what structlog puts below the line."""
+    phases = event.pop("phases", None)
+    if phases:
+        event["stack"] = draw_waterfall([(phase["name"], phase["begun_s"], phase["ended_s"]) for phase in phases])
+    return event
