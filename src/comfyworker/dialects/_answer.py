@@ -5,6 +5,8 @@ Each of these keys is left out where it would be empty:
 - `texts`: `[{"node_id", "text"}]`, what nodes reported as text.
 - `used`: what was drawn or chosen for the request, as `{"seed": 17}`.
 - `warnings`: `[str]`, what went differently than asked although the job went on.
+- `cold_start`: `{"total_s", "phases": [{"name", "begun_s", "ended_s"}]}`, how the worker started; only in the first
+  answer after that.
 - `details`: `[str]`, every problem of an error that holds several.
 - `error_code`: the code of an error, for programs.
 - `delivered`: `[{"filename", "type", "url"?}]`, the files of a failed job that did arrive.
@@ -86,6 +88,8 @@ def extra_keys(result: JobResult) -> dict[str, JsonValue]:
         extra["used"] = result.used
     if result.warnings:
         extra["warnings"] = list(result.warnings)
+    if result.cold_start is not None:
+        extra["cold_start"] = result.cold_start.model_dump(mode="json")
     return extra
 
 

@@ -18,6 +18,14 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 PROCESS: Final = "process"
 """From the start of the process to our first line: the interpreter, and what it imports."""
+SETTINGS: Final = "settings"
+"""The reading of the settings."""
+COMFYUI: Final = "comfyui"
+"""From when ComfyUI is looked for and started until the first one answers."""
+SDK: Final = "sdk"
+"""The import of RunPod's SDK."""
+SERVER: Final = "server"
+"""From the import of the HTTP server until it answers."""
 FIRST_JOB: Final = "first_job"
 """The first job from when the worker has it to its end; the worker may be ready before, or become it meanwhile."""
 _TICKS_AT: Final = 19

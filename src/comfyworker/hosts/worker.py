@@ -11,10 +11,12 @@ from typing import TypeVar
 
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.comfyui.previews import PreviewSink
+from comfyworker.comfyui.succession import Succession
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
-from comfyworker.errors import WorkerError
+from comfyworker.errors import ComfyUIUnavailable, WorkerError
 from comfyworker.finishing import finish
 from comfyworker.hosts.notices import Notices
+from comfyworker.hosts.startup import COMFYUI, Startup
 from comfyworker.jobs import JobRequest, JobResult, JobStatus
 from comfyworker.modifiers import load_modifiers
 from comfyworker.pipeline import Pipeline, ProgressSink
@@ -37,7 +39,8 @@ async def open_pipeline(
     """
     modifiers = load_modifiers(settings.modifiers)
     deliveries = deliveries or Deliveries(settings)
-    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd())
+    succession = Succession(settings.state.path / "comfyui-clients", keeps_outputs=settings.delivery.keep_outputs)
+    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd(), succession=succession)
     async with pool, Pipeline(pool, settings, modifiers, deliveries=deliveries) as pipeline:
         yield pipeline
 
@@ -45,10 +48,11 @@ async def open_pipeline(
 class Worker:
     """Runs jobs and tells of them."""
 
-    def __init__(self, pipeline: Pipeline, webhooks: Webhooks) -> None:
-        """Run jobs on `pipeline`, and tell of them through `webhooks`."""
+    def __init__(self, pipeline: Pipeline, webhooks: Webhooks, *, startup: Startup | None = None) -> None:
+        """Run jobs on `pipeline`, tell of them through `webhooks`, and of `startup` in the first result."""
         self.pipeline = pipeline
         self.webhooks = webhooks
+        self.startup = startup
 
     async def run(
         self,
@@ -74,6 +78,7 @@ class Worker:
             asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
         """
         created_at = time.time() if created_at is None else created_at
+        begun_s = self._now_s()
         try:
             hook = self.webhooks.hook_for(request)
         except WorkerError as error:
@@ -82,7 +87,7 @@ class Worker:
             result = await self.pipeline.run(
                 request, on_progress=on_progress, on_artifact=on_artifact, on_preview=on_preview
             )
-            return _dated(result, created_at)
+            return _dated(self._with_start(result, begun_s), created_at)
         notices = Notices(self.webhooks, hook)
         try:
             result = await self.run_and_tell(
@@ -116,6 +121,7 @@ class Worker:
         Raises:
             asyncio.CancelledError: the caller was cancelled; the notices have not heard of it.
         """
+        begun_s = self._now_s()
         notices.started()
         async with asyncio.TaskGroup() as group:
             group.create_task(notices.tell_all(), name=f"telling of {request.id}")
@@ -125,11 +131,24 @@ class Worker:
                 on_artifact=_both(notices.artifact, on_artifact),
                 on_preview=on_preview,
             )
-            result = _dated(result, created_at)
+            result = _dated(self._with_start(result, begun_s), created_at)
             if tells_end:
                 notices.ended(result)
             notices.close()
         return result
+
+    def _now_s(self) -> float:
+        return 0.0 if self.startup is None else self.startup.now_s()
+
+    def _with_start(self, result: JobResult, begun_s: float) -> JobResult:
+        """Return `result` with how the worker started, if it is the first one after that."""
+        if self.startup is None:
+            return result
+        if result.timings.execute_s is not None:  # a ComfyUI ran it, also one that had been given up before
+            self.startup.end(COMFYUI)
+            self.startup.ready()
+        cold_start = self.startup.take_for_answer(job_begun_s=begun_s)
+        return result if cold_start is None else result.model_copy(update={"cold_start": cold_start})
 
 
 def check_request(request: JobRequest, settings: Settings) -> None:
@@ -153,19 +172,56 @@ def _webhooks(settings: Settings) -> Webhooks:
 
 @contextlib.asynccontextmanager
 async def open_worker(
-    settings: Settings, *, cwd: Path | None = None, deliveries: Deliveries | None = None
+    settings: Settings,
+    *,
+    cwd: Path | None = None,
+    deliveries: Deliveries | None = None,
+    startup: Startup | None = None,
 ) -> AsyncIterator[Worker]:
     """Open all that a worker needs, webhooks that are still on their way included.
+
+    Args:
+        settings: The worker's settings.
+        cwd: Where relative places are looked for; None is the current folder.
+        deliveries: Where artifacts go; None takes what the settings lead to.
+        startup: Is told when ComfyUI is started and when the first one answers, then that all is ready but the phases
+            that the host expects; nothing waits for that.
 
     Raises:
         ComfyUINotFound: there is no ComfyUI.
         InvalidSettings: a setting does not fit what it leads to.
     """
+    if startup is not None:
+        startup.begin(COMFYUI)
     async with (
         _webhooks(settings) as webhooks,
         open_pipeline(settings, cwd=cwd, deliveries=deliveries) as pipeline,
+        _noted(pipeline.pool, startup),
     ):
-        yield Worker(pipeline, webhooks)
+        yield Worker(pipeline, webhooks, startup=startup)
+
+
+@contextlib.asynccontextmanager
+async def _noted(pool: ComfyUIPool, startup: Startup | None) -> AsyncIterator[None]:
+    """Tell `startup` when the first ComfyUI answers, if one does before the context ends."""
+    if startup is None:
+        yield
+        return
+    group = await asyncio.TaskGroup().__aenter__()
+    noting = group.create_task(_note_comfyui(pool, startup), name="noting when ComfyUI is up")
+    try:
+        yield
+    finally:  # the group is not told of the body's error: it would wrap it
+        noting.cancel()
+        await group.__aexit__(None, None, None)
+
+
+async def _note_comfyui(pool: ComfyUIPool, startup: Startup) -> None:
+    # One that was given up may still come back; then the first job that it takes tells.
+    with contextlib.suppress(ComfyUIUnavailable):
+        await pool.any_ready()
+        startup.end(COMFYUI)
+        startup.ready()
 
 
 def _dated(result: JobResult, created_at: float) -> JobResult:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from comfyworker.dialects import DIALECT_NAMES, Dialect, dialect_named
 from comfyworker.errors import InvalidRequest, Problem, WorkerError
-from comfyworker.jobs import JobResult, JobStatus
+from comfyworker.jobs import ColdStart, JobResult, JobStatus, StartPhase
 from strategies import json_values
 from support.artifacts import artifact, text_artifact
 
@@ -84,6 +84,18 @@ def test_what_was_drawn_and_odd_is_told(dialect: Dialect) -> None:
     )
     extra = {key: answer[key] for key in ("used", "texts", "warnings")}
     assert extra == {"used": {"seed": 5}, "texts": [{"node_id": "7", "text": "x"}], "warnings": ["odd"]}
+
+
+@pytest.mark.parametrize("is_good", [True, False], ids=["good", "bad"])
+def test_how_the_worker_started_is_one_more_key(dialect: Dialect, *, is_good: bool) -> None:
+    """The first answer after a start has it, good or bad; all else is as without it."""
+    result = JobResult(id="j", status=JobStatus.SUCCEEDED)
+    if not is_good:
+        result = JobResult.refused("j", InvalidRequest("no"))
+    start = ColdStart(total_s=2.5, phases=(StartPhase(name="comfyui", begun_s=0.5, ended_s=2.5),))
+    answer = dialect.render(result.model_copy(update={"cold_start": start}))
+    told = {"total_s": 2.5, "phases": [{"name": "comfyui", "begun_s": 0.5, "ended_s": 2.5}]}
+    assert answer == {**dialect.render(result), "cold_start": told}
 
 
 def test_every_dialect_takes_every_shape(dialect: Dialect) -> None:

@@ -132,9 +132,7 @@ def test_a_phase_that_fails_ends_all_the_same() -> None:
 
 def test_the_age_counts_from_the_begin_of_the_process() -> None:
     """What the interpreter did before us is in it, and so is a shell script that made way for us with `exec`."""
-    code = "import time; from comfyworker.hosts.startup import process_age_s; " + (
-        "print(time.monotonic() - process_age_s())"
-    )
+    code = "import time; from comfyworker.hosts.startup import process_age_s; print(time.monotonic() - process_age_s())"
     earliest_s = time.monotonic()
     with subprocess.Popen(
         ["sh", "-c", 'read go; exec "$0" -c "$1"', sys.executable, code],

@@ -20,6 +20,7 @@ from prometheus_client import (
 
 from comfyworker.comfyui.gpus import list_nvidia_gpus
 from comfyworker.hosts.http.context import HostContext
+from comfyworker.hosts.startup import Startup
 from comfyworker.jobs import Artifact, JobStatus
 from comfyworker.service import JobRecord
 
@@ -109,6 +110,12 @@ class Metrics:
             ("place", "kind"),
             registry=registry,
         )
+        self._startup = Gauge(
+            "comfyworker_startup_seconds",
+            "When each phase of the start `begun` and `ended`, after the start of the process; `total`: until ready.",
+            ("phase", "moment"),
+            registry=registry,
+        )
 
     def job_ended(self, record: JobRecord) -> None:
         """Count a job that has ended."""
@@ -148,7 +155,19 @@ class Metrics:
                 if size_bytes is not None:
                     self._gpu.labels(str(gpu.index), kind).set(size_bytes)
         await asyncio.to_thread(self._look_at_disks, folders)
+        self._look_at_start(context.worker.startup)
         return generate_latest(self.registry)
+
+    def _look_at_start(self, startup: Startup | None) -> None:
+        if startup is None:
+            return
+        start = startup.so_far()
+        moments = [(phase.name, phase.begun_s, phase.ended_s) for phase in start.phases]
+        if startup.is_ready:
+            moments.append(("total", 0.0, start.total_s))
+        for name, begun_s, ended_s in moments:
+            self._startup.labels(name, "begun").set(begun_s)
+            self._startup.labels(name, "ended").set(ended_s)
 
     def _look_at_disks(self, folders: dict[str, Path]) -> None:
         for place, folder in folders.items():
