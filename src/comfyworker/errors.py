@@ -19,9 +19,11 @@
     │   └── AnswerTooLarge
     ├── InsufficientStorage
     ├── QueueFull
+    │   └── TooBusy
     ├── WorkerRestarted
     ├── NotFound
-    │   └── BlobNotFound
+    │   ├── BlobNotFound
+    │   └── SessionEnded
     ├── IdempotencyKeyReused
     ├── HashMismatch
     ├── RequestTooLarge
@@ -246,6 +248,13 @@ class QueueFull(WorkerError):
     retryable = True
 
 
+class TooBusy(QueueFull):
+    """The work that is under way would keep the job waiting for too long; another worker may not, or this one later."""
+
+    code = "too_busy"
+    http_status = 429
+
+
 class WorkerRestarted(WorkerError):
     """The worker was started anew while it had the job, and the job could not be taken up again."""
 
@@ -265,6 +274,13 @@ class BlobNotFound(NotFound):
     """No file with this hash was uploaded."""
 
     code = "blob_not_found"
+
+
+class SessionEnded(NotFound):
+    """The session that the request names has ended, or never was on this worker."""
+
+    code = "session_ended"
+    http_status = 410
 
 
 class IdempotencyKeyReused(WorkerError):

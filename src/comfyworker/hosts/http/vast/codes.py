@@ -32,7 +32,7 @@ RETRY_AFTER_S = 5.0
 
 _AT_FAULT_ARE_WE = frozenset({leaf.code for leaf in (InternalError, InvalidSettings, InstallFailed, ComfyUINotFound)})
 _BEHIND_US = frozenset({leaf.code for leaf in (ComfyUIUnreachable, ComfyUICrashed, DeliveryFailed)})
-_AS_THEY_ARE = frozenset({401, 403, 404, 405, 413})
+_AS_THEY_ARE = frozenset({401, 403, 404, 405, 410, 413, 429})
 
 
 class Code(NamedTuple):
@@ -53,9 +53,8 @@ def code_of_record(record: JobRecord, error: JobError | None) -> Code:
 
 def code_of_error(error: WorkerError) -> Code:
     """Return the code for a request that is refused."""
-    if error.http_status in _AS_THEY_ARE:
-        return Code(error.http_status)
-    code = code_of_failure(error.code, retryable=error.retryable)
+    is_as_it_is = error.http_status in _AS_THEY_ARE
+    code = Code(error.http_status) if is_as_it_is else code_of_failure(error.code, retryable=error.retryable)
     after_s = error.details.get("retry_after_s")
     return code._replace(retry_after_s=float(after_s)) if isinstance(after_s, int | float) else code
 

@@ -6,6 +6,7 @@ Wire source: the README of ai-dock/comfyui-api-wrapper, "API endpoints".
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends
@@ -16,7 +17,6 @@ from comfyworker.dialects import wanted_id
 from comfyworker.errors import InvalidRequest, WorkerError
 from comfyworker.hosts.http.context import context_of, owner_of
 from comfyworker.hosts.http.documents import schema_of
-from comfyworker.hosts.http.limits import read_json
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
 from comfyworker.hosts.http.sse import last_event_id, sse_answer
@@ -28,7 +28,9 @@ from comfyworker.hosts.http.vast.answers import (
     render_error,
     result_answer,
 )
+from comfyworker.hosts.http.vast.codes import CANCELED
 from comfyworker.hosts.http.vast.documents import GenerateRequest, QueueInfo, ResultAnswer, WrappedRequest
+from comfyworker.hosts.http.vast.door import Door, Visit, key_door
 from comfyworker.hosts.http.vast.streaming import life_of
 from comfyworker.hosts.http.vast.submission import make_submission
 from comfyworker.jobs import JobStatus
@@ -42,33 +44,48 @@ _TAG = "Vast"
 _Answers = dict[int | str, dict[str, Any]]  # Any: FastAPI's
 
 
-async def generate(request: Request, owner: Owner) -> Response:
-    """Take a job and answer at once; `/result/{id}` tells what comes of it."""
-    taken = await _take(request, owner)
-    if isinstance(taken, Response):
-        return taken
-    return await result_answer(request, taken) if taken.is_terminal else json_answer(pending(taken), _ACCEPTED)
+class Submissions:
+    """The routes that take jobs."""
 
+    def __init__(self, door: Door) -> None:
+        """Take the jobs that `door` lets in."""
+        self._door = door
 
-async def generate_sync(request: Request, owner: Owner) -> Response:
-    """Take a job and answer when it has ended; who hangs up before cancels it."""
-    taken = await _take(request, owner)
-    if isinstance(taken, Response):
-        return taken
-    record = taken if taken.is_terminal else await _wait_while_there(request, taken)
-    # Not ended: the server is going down, and will run the job at its next start.
-    return await result_answer(request, record) if record.is_terminal else not_finished(record)
+    async def generate(self, request: Request) -> Response:
+        """Take a job and answer at once; `/result/{id}` tells what comes of it."""
+        async with self._door(request) as visit:
+            taken = await _take(request, visit)
+            if isinstance(taken, Response):
+                return taken
+            visit.follow(taken, is_watched=False)
+            if not taken.is_terminal:
+                return json_answer(pending(taken), _ACCEPTED)
+            return await result_answer(request, taken)
 
+    async def generate_sync(self, request: Request) -> Response:
+        """Take a job and answer when it has ended; who hangs up before cancels it."""
+        async with self._door(request) as visit:
+            taken = await _take(request, visit)
+            if isinstance(taken, Response):
+                return taken
+            visit.note_job(taken)
+            record, is_gone = (taken, False) if taken.is_terminal else await _wait_while_there(request, taken)
+            # Not ended: the server is going down, and will run the job at its next start.
+            answer = await result_answer(request, record) if record.is_terminal else not_finished(record)
+            visit.answered(CANCELED if is_gone else answer.status_code, record)
+            return answer
 
-async def generate_stream(request: Request, owner: Owner) -> Response:
-    """Take a job and tell what happens to it as server-sent events; the last one is `final_result`.
+    async def generate_stream(self, request: Request) -> Response:
+        """Take a job and tell what happens to it as server-sent events; the last one is `final_result`.
 
-    Who lost the connection sends the same request with its `request_id` again, and `Last-Event-ID`.
-    """
-    taken = await _take(request, owner)
-    if isinstance(taken, Response):
-        return taken
-    return sse_answer(life_of(request, taken, after=last_event_id(request)))
+        Who lost the connection sends the same request with its `request_id` again, and `Last-Event-ID`.
+        """
+        async with self._door(request) as visit:
+            taken = await _take(request, visit)
+            if isinstance(taken, Response):
+                return taken
+            visit.follow(taken, is_watched=True)
+            return sse_answer(life_of(request, taken, after=last_event_id(request)))
 
 
 async def result(request: Request, owner: Owner, job_id: str) -> Response:
@@ -90,15 +107,16 @@ async def queue_info(request: Request, owner: Owner) -> Response:
     )
 
 
-def router() -> APIRouter:
+def router(door: Door) -> APIRouter:
     """Return the routes; `/cancel/{id}` is among RunPod's, who have it too."""
+    submissions = Submissions(door)
     made = APIRouter(tags=[_TAG])
     refusals: _Answers = {status: {"model": ResultAnswer} for status in (401, 413, 422, 500, 503)}
     ended: _Answers = {status: {"model": ResultAnswer} for status in (200, 499, 502)}
     submission: dict[str, Any] = {"methods": ["POST"], "response_model": None, "openapi_extra": _BODY}  # Any: FastAPI's
     made.add_api_route(
         "/generate",
-        generate,
+        submissions.generate,
         operation_id="vast_generate",
         summary="Submit a job",
         responses={_ACCEPTED: {"model": ResultAnswer}, **refusals},
@@ -107,7 +125,7 @@ def router() -> APIRouter:
     )
     made.add_api_route(
         "/generate/sync",
-        generate_sync,
+        submissions.generate_sync,
         operation_id="vast_generate_sync",
         summary="Submit a job and wait for it",
         responses={**ended, **refusals},
@@ -115,7 +133,7 @@ def router() -> APIRouter:
     )
     made.add_api_route(
         "/generate/stream",
-        generate_stream,
+        submissions.generate_stream,
         operation_id="vast_generate_stream",
         summary="Submit a job and watch it",
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **refusals},
@@ -140,16 +158,17 @@ def router() -> APIRouter:
     return made
 
 
-async def _take(request: Request, owner: str) -> JobRecord | Response:
-    """Return the job that a request asks for, or why it is refused."""
-    body = await read_json(request)
-    job_id = wanted_id(body) or ""
+async def _take(request: Request, visit: Visit) -> JobRecord | Response:
+    """Return the job that a visitor asks for, or why it is refused."""
+    job_id = wanted_id(visit.body) or ""
     try:
-        submission = make_submission(request, body, owner=owner)
+        submission = make_submission(request, visit.body, owner=visit.owner)
         job_id = submission.request.id
         record = await context_of(request).service.submit(submission)
     except WorkerError as error:
-        return refusal(job_id, error)
+        refused = refusal(job_id, error)
+        visit.answered(refused.status_code)
+        return refused
     return await _again_if_worth_it(request, record)
 
 
@@ -165,8 +184,11 @@ async def _again_if_worth_it(request: Request, record: JobRecord) -> JobRecord:
         return record
 
 
-async def _wait_while_there(request: Request, record: JobRecord) -> JobRecord:
-    """Return the job when it is over; cancel it if its client goes before, unless another one had sent it."""
+async def _wait_while_there(request: Request, record: JobRecord) -> tuple[JobRecord, bool]:
+    """Return the job when it is over, and whether its client has gone before.
+
+    Then the job is canceled, unless another client had sent it.
+    """
     service = context_of(request).service
     async with asyncio.TaskGroup() as group:
         over = group.create_task(
@@ -174,13 +196,14 @@ async def _wait_while_there(request: Request, record: JobRecord) -> JobRecord:
         )
         gone = group.create_task(_wait_gone(request), name=f"whether the client of {record.id} is there")
         await asyncio.wait({over, gone}, return_when=asyncio.FIRST_COMPLETED)
+        is_gone = not over.done()
         gone.cancel()
-        if not over.done() and not record.is_repeat:
+        if is_gone and not record.is_repeat:
             await service.cancel(record.owner, record.id)
-        elif not over.done():
+        elif is_gone:
             over.cancel()
-            return record
-    return over.result()
+            return record, True
+    return over.result(), is_gone
 
 
 async def _wait_gone(request: Request) -> None:
@@ -195,7 +218,16 @@ _BODY: Final[dict[str, Any]] = {  # Any: JSON Schema
     }
 }
 
-API: Final = HttpApi(
-    name=API_NAME, prefixes=("/generate", "/result", "/queue-info"), router=router, render_error=render_error
-)
+
+def api_behind(door: Door) -> HttpApi:
+    """Return the API that takes the jobs which `door` lets in."""
+    return HttpApi(
+        name=API_NAME,
+        prefixes=("/generate", "/result", "/queue-info"),
+        router=functools.partial(router, door),
+        render_error=render_error,
+    )
+
+
+API: Final = api_behind(key_door)
 """Clients of Vast's ComfyUI PyWorker."""
