@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import errno
 import io
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -58,6 +58,8 @@ class QueueView(BaseModel):
 
     running: frozenset[str]
     pending: frozenset[str]
+    client_ids: Mapping[str, str] = {}
+    """Who submitted each of them, where ComfyUI was told."""
 
 
 class ComfyUIClient:
@@ -125,9 +127,11 @@ class ComfyUIClient:
         """Return which prompts ComfyUI runs now and which wait there."""
         body = await self._get("/queue")
         # Entries are [number, prompt_id, prompt, extra_data, outputs].
+        running, pending = body.get("queue_running") or (), body.get("queue_pending") or ()
         return QueueView(
-            running=frozenset(str(item[1]) for item in body.get("queue_running") or ()),
-            pending=frozenset(str(item[1]) for item in body.get("queue_pending") or ()),
+            running=frozenset(str(item[1]) for item in running),
+            pending=frozenset(str(item[1]) for item in pending),
+            client_ids={str(item[1]): str(item[3]["client_id"]) for item in (*running, *pending) if _has_client(item)},
         )
 
     async def history(self, prompt_id: str) -> Mapping[str, Any] | None:
@@ -243,6 +247,11 @@ class ComfyUIClient:
         except (aiohttp.ClientError, asyncio.TimeoutError) as error:  # noqa: UP041  # aiohttp's own words
             kind = OutcomeUnknown if unsure else ComfyUIUnreachable
             raise kind(f"the connection to ComfyUI broke ({place}: {type(error).__name__})") from error
+
+
+def _has_client(item: Sequence[Any]) -> bool:
+    # A proxy before several ComfyUIs may leave out what it does not need itself.
+    return len(item) > 3 and isinstance(item[3], Mapping) and "client_id" in item[3]
 
 
 def _parse_refusal(content: bytes) -> object:

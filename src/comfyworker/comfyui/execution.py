@@ -81,12 +81,18 @@ class PromptExecution:
         self._failures = 0
         self._is_sent = False
         self._is_known = False
+        self._is_withdrawn = False
         self._was_running = False
 
     @property
     def has_begun(self) -> bool:
         """Whether ComfyUI began with the prompt, so that running it again would be a second time."""
         return self._tracker.started_at is not None or self._was_running
+
+    @property
+    def is_left(self) -> bool:
+        """Whether ComfyUI may still have the prompt, though nobody waits for it any more."""
+        return self._is_sent and self._abort is None and not self._is_withdrawn and not self._tracker.is_finished
 
     async def run(self, graph: Graph, extra_data: Mapping[str, JsonValue], *, withdraw_within_s: float) -> Execution:
         """Submit `graph`, wait for its end, and return what came of it.
@@ -276,6 +282,7 @@ class PromptExecution:
                 break
             # Its `executing{node: null}` would tell, but not over a socket that may be down.
             await asyncio.sleep(_WITHDRAW_POLL_S)
+        self._is_withdrawn = True
         log.info("execution.withdrawn")
 
     async def _try_to_withdraw(self) -> bool:

@@ -18,6 +18,7 @@ from comfyworker.comfyui.execution import Execution, PartlyInvalid, ProgressSink
 from comfyworker.comfyui.folders import Folders
 from comfyworker.comfyui.socket import EventSocket
 from comfyworker.comfyui.tracker import PromptTracker
+from comfyworker.comfyui.withdrawal import withdraw_prompts
 from comfyworker.errors import ComfyUICrashed, ComfyUIUnreachable, WorkerError
 from comfyworker.jobs import Graph
 from comfyworker.settings import ComfyUISettings
@@ -29,6 +30,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 _RETRY_S = 1.0
+_WITHDRAW_WITHIN_S = 10.0
 
 
 class CrashedBeforeBegin(ComfyUICrashed):
@@ -50,6 +52,8 @@ class ComfyUIInstance:
         """Jobs on it, those in its own queue included."""
         self.models: frozenset[str] = frozenset()
         """Model files that its last job named: likely still loaded."""
+        self.leaves_prompts = False
+        """Whether prompts may be in its queue that could not be taken back, as while it did not answer."""
         self.on_change: Callable[[], None] = lambda: None
         self._session = session
         self._client: ComfyUIClient | None = None
@@ -241,6 +245,29 @@ class ComfyUIInstance:
             if execution.has_begun:
                 raise
             raise CrashedBeforeBegin(crash.message, hint=crash.hint, details=crash.details) from crash
+        finally:
+            self.leaves_prompts = self.leaves_prompts or execution.is_left
+
+    async def withdraw_left(self) -> None:
+        """Take back the prompts that could not be when their jobs ended.
+
+        Raises:
+            ComfyUIUnreachable: it does not answer.
+        """
+        if not self.leaves_prompts:
+            return
+        self.leaves_prompts = False
+        socket = self.socket
+        try:
+            # A job of now is followed before it is submitted, and until it is out of the queue.
+            left = await withdraw_prompts(
+                self.client,
+                lambda prompt_id, client_id: client_id == socket.client_id and not socket.is_followed(prompt_id),
+            )
+        except BaseException:
+            self.leaves_prompts = True
+            raise
+        log.info("comfyui.left_withdrawn", instance=self.name, prompts=len(left))
 
 
 @contextlib.asynccontextmanager
@@ -265,12 +292,13 @@ async def _settle_doubts(instance: ComfyUIInstance) -> None:
     """Look whether ComfyUI answers whenever somebody could not reach it; one that does not takes no jobs."""
     while True:
         await instance.wait_doubted()
-        if not await _answers(instance):
+        if not await is_answering(instance):
             log.warning("comfyui.lost", instance=instance.name)
             instance.set_gone(None)
             await wait_back(instance)
             log.info("comfyui.found_again", instance=instance.name)
             instance.forget()
+            await _withdraw_left(instance)
         instance.set_ready()
 
 
@@ -288,12 +316,20 @@ async def wait_back(instance: ComfyUIInstance) -> None:
             return
 
 
-async def _answers(instance: ComfyUIInstance) -> bool:
+async def is_answering(instance: ComfyUIInstance) -> bool:
+    """Look whether ComfyUI answers."""
     try:
         await instance.client.system_stats()
     except ComfyUIUnreachable:
         return False
     return True
+
+
+async def _withdraw_left(instance: ComfyUIInstance) -> None:
+    # Gone again, or held up by a node: nobody waits for those prompts, so other jobs do not wait for their end either.
+    with contextlib.suppress(ComfyUIUnreachable, TimeoutError):
+        async with asyncio.timeout(_WITHDRAW_WITHIN_S):
+            await instance.withdraw_left()
 
 
 async def _read_ahead(instance: ComfyUIInstance) -> None:

@@ -17,6 +17,7 @@ import structlog
 from comfyworker.comfyui.gpus import has_amd_gpu, list_nvidia_gpus
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.locate import Installation, has_cpu_torch, require_comfyui
+from comfyworker.comfyui.succession import Succession
 from comfyworker.comfyui.supervisor import StartOptions, attend, supervise
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
 from comfyworker.settings import ComfyUISettings, ShutdownSettings, process_environment
@@ -30,11 +31,27 @@ class ComfyUIPool:
     Entering does not wait until they are ready: jobs wait when they need one.
     """
 
-    def __init__(self, settings: ComfyUISettings, shutdown: ShutdownSettings, *, cwd: Path) -> None:
-        """Prepare; `cwd` is where relative places are looked for."""
+    def __init__(
+        self,
+        settings: ComfyUISettings,
+        shutdown: ShutdownSettings,
+        *,
+        cwd: Path,
+        succession: Succession | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            settings: Which ComfyUIs, and how they are spoken to.
+            shutdown: How long those that were started get to end.
+            cwd: Where relative places are looked for.
+            succession: What is to be done about prompts of killed workers in the ComfyUIs of COMFY_API_URL; None is
+                nothing, for who runs no jobs.
+        """
         self._settings = settings
         self._shutdown = shutdown
         self._cwd = cwd
+        self._succession = succession or Succession()
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
@@ -50,6 +67,8 @@ class ComfyUIPool:
         installation = None if self._settings.api_urls else await asyncio.to_thread(self._find)
         async with contextlib.AsyncExitStack() as stack:
             session = await stack.enter_async_context(_session())
+            if installation is None:
+                await stack.enter_async_context(self._succession.to(self._settings.api_urls))
             group = await stack.enter_async_context(asyncio.TaskGroup())
             if installation is None:
                 self._attend_all(group, session)
@@ -102,8 +121,12 @@ class ComfyUIPool:
             failures = [instance.failure for instance in self.instances]
             if failures and failures[0] is not None and all(failures):
                 raise failures[0]
-            self._changed.clear()
-            await self._changed.wait()
+            await self.wait_changed()
+
+    async def wait_changed(self) -> None:
+        """Wait until something changes about which ComfyUIs take jobs; whoever calls has just looked at `instances`."""
+        self._changed.clear()
+        await self._changed.wait()
 
     def _tell_changed(self) -> None:
         self._changed.set()
@@ -114,7 +137,7 @@ class ComfyUIPool:
     def _attend_all(self, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
         self.instances = tuple(self._instance(index, session) for index in range(len(self._settings.api_urls)))
         for instance, url in zip(self.instances, self._settings.api_urls, strict=True):
-            self._keep(group, instance, functools.partial(attend, instance, url))
+            self._keep(group, instance, functools.partial(attend, instance, url, self._succession))
 
     async def _start_all(
         self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, installation: Installation

@@ -74,6 +74,10 @@ class EventSocket:
         if gone is self._at_work:
             self._at_work = None
 
+    def is_followed(self, prompt_id: str) -> bool:
+        """Tell whether somebody waits for `prompt_id`."""
+        return prompt_id in self._followers
+
     def abort(self, error: Exception) -> None:
         """Tell every follower that its prompt is lost, and whoever comes for the socket that there is none any more."""
         self._ended = error

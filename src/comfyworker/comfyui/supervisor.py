@@ -15,6 +15,7 @@ from comfyworker.comfyui.launching import plan_launch
 from comfyworker.comfyui.locate import Installation
 from comfyworker.comfyui.process import ComfyUIProcess
 from comfyworker.comfyui.slots import claim_slot, folders_from_args, reserve_port
+from comfyworker.comfyui.succession import Succession
 from comfyworker.errors import ComfyUIUnavailable, ComfyUIUnreachable
 from comfyworker.settings import ComfyUISettings
 
@@ -107,14 +108,24 @@ async def _answers(instance: ComfyUIInstance) -> ComfyUIUnreachable | None:
     return None
 
 
-async def attend(instance: ComfyUIInstance, url: str) -> None:
-    """Use a ComfyUI that runs already, until cancelled; while it does not answer, waiting jobs are told so."""
+async def attend(instance: ComfyUIInstance, url: str, succession: Succession | None = None) -> None:
+    """Use a ComfyUI that runs already, until cancelled; while it does not answer, waiting jobs are told so.
+
+    Args:
+        instance: The ComfyUI.
+        url: Where it is.
+        succession: What is to be done about the prompts of killed workers before it takes jobs; None is nothing.
+    """
+    succession = succession or Succession()
     instance.attach(url)
-    await wait_back(instance)
-    instance.folders = await shared_folders(instance, instance.settings)
-    log.info("comfyui.ready", instance=instance.name, shares_disk=instance.folders is not None)
-    async with keep_connected(instance):
-        await asyncio.Event().wait()
+    async with succession.on_record(instance):
+        await succession.look(instance)
+        await wait_back(instance)
+        instance.folders = await shared_folders(instance, instance.settings)
+        await succession.take_over(instance)
+        log.info("comfyui.ready", instance=instance.name, shares_disk=instance.folders is not None)
+        async with keep_connected(instance):
+            await asyncio.Event().wait()
 
 
 async def shared_folders(instance: ComfyUIInstance, settings: ComfyUISettings) -> Folders | None:
