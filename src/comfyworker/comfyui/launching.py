@@ -29,8 +29,15 @@ class LaunchPlan(BaseModel):
     folders: Folders
 
 
-def plan_launch(
-    installation: Installation, settings: ComfyUISettings, *, port: int, slot: int, gpu: str | None, use_cpu: bool
+def plan_launch(  # noqa: PLR0913  # what differs between ComfyUIs that are started together
+    installation: Installation,
+    settings: ComfyUISettings,
+    *,
+    port: int,
+    slot: int,
+    gpu: str | None,
+    use_cpu: bool,
+    extra_paths: Path | None = None,
 ) -> LaunchPlan:
     """Return how to start `installation` on `port`.
 
@@ -43,6 +50,7 @@ def plan_launch(
         slot: Which of the ComfyUIs on the same folders this is.
         gpu: The one GPU that it shall see (CUDA_VISIBLE_DEVICES); None leaves that as it is.
         use_cpu: Whether it shall compute without a GPU; without `--cpu` it would die where there is none.
+        extra_paths: A file with more model folders; what COMFYUI_ARGS names of that kind is read too, and first.
     """
     base_dir = installation.base_dir
     for name in _NEEDED:
@@ -58,8 +66,10 @@ def plan_launch(
         own.append("--cpu")
     if settings.preview_method is not None:
         own += ["--preview-method", settings.preview_method]
+    # ComfyUI takes this flag several times, with several files each, which our `--port` ends.
+    extra = () if extra_paths is None else ("--extra-model-paths-config", str(extra_paths))
     return LaunchPlan(
-        command=tuple(installation.command([*own, *args, "--port", str(port)])),
+        command=tuple(installation.command([*own, *args, *extra, "--port", str(port)])),
         environment=child_environment(process_environment(), gpu=gpu),
         cwd=base_dir,
         url=f"http://127.0.0.1:{port}",

@@ -122,3 +122,10 @@ def test_previews_only_where_they_are_wanted(tmp_path: Path) -> None:
     found = [command[index + 1] for index, part in enumerate(command) if part == "--preview-method"]
     assert found == ["auto", "taesd"]
     assert "--preview-method" not in flags(tmp_path)
+
+
+def test_more_model_folders_are_named_beside_the_users(tmp_path: Path) -> None:
+    """Our file comes behind the files of COMFYUI_ARGS, which stay in force, and takes no other argument along."""
+    theirs = ("--extra-model-paths-config", "/one.yaml", "/two.yaml")
+    found = flags(tmp_path, args=theirs, extra_paths=Path("/ours.yaml"))
+    assert found[-7:] == (*theirs, "--extra-model-paths-config", "/ours.yaml", "--port", "8200")
