@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -37,13 +38,26 @@ _DESCRIPTION = (
 )
 
 
-def create_app(context: HostContext, metrics: Metrics, modifiers: Modifiers) -> FastAPI:
+Gate = Callable[[Request], None]
+"""Lets a request come to its route, or raises a WorkerError; does not read its body."""
+
+
+def create_app(
+    context: HostContext,
+    metrics: Metrics,
+    modifiers: Modifiers,
+    *,
+    apis: tuple[HttpApi, ...] = APIS,
+    gate: Gate | None = None,
+) -> FastAPI:
     """Return the app that serves `context`.
 
     Args:
         context: What the routes work with.
         metrics: What GET /metrics shows, and where requests are counted.
         modifiers: Whose schemas the OpenAPI document has.
+        apis: What is served; the first that has a path tells its errors, and the last has all.
+        gate: Stands before all routes; None is nobody.
     """
     app = FastAPI(
         title="comfyworker",
@@ -52,25 +66,21 @@ def create_app(context: HostContext, metrics: Metrics, modifiers: Modifiers) -> 
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = context
-    for router in (operation.router(metrics), artifacts.router(), *(api.router() for api in APIS)):
+    app.state.context, app.state.apis = context, apis
+    for router in (operation.router(metrics), artifacts.router(), *(api.router() for api in apis)):
         app.include_router(router)
     app.add_exception_handler(WorkerError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_framework)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     _describe(app, modifiers)
-    _guard(app, context.settings.http, metrics)
+    _guard(app, context.settings.http, metrics, gate)
     return app
 
 
-def api_of(path: str) -> HttpApi:
-    """Return the API whose clients use `path`."""
-    return next((api for api in APIS if api.has(path)), APIS[-1])
-
-
-def render_error(path: str, error: WorkerError) -> Response:
-    """Return the answer for an error, in the shape that the clients of `path` know."""
-    response = api_of(path).render_error(error)
+def render_error(scope: Scope, error: WorkerError) -> Response:
+    """Return the answer for an error, in the shape that the clients of the request's path know."""
+    path, apis = scope["path"], scope["app"].state.apis
+    response: Response = next((api for api in apis if api.has(path)), apis[-1]).render_error(error)
     if isinstance(error, RequestTooLarge):
         response.headers["Connection"] = "close"  # the rest of the body is not waited for
     return response
@@ -79,7 +89,7 @@ def render_error(path: str, error: WorkerError) -> Response:
 async def _answer_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, WorkerError):  # starlette's types do not tell which one it hands in
         raise error
-    return render_error(request.url.path, error)
+    return render_error(request.scope, error)
 
 
 async def _answer_framework(request: Request, error: Exception) -> Response:
@@ -89,7 +99,7 @@ async def _answer_framework(request: Request, error: Exception) -> Response:
     refusal = NotFound(
         f"there is no {request.method} {request.url.path}", hint="GET /docs lists what this server answers."
     )
-    response = render_error(request.url.path, refusal)
+    response = render_error(request.scope, refusal)
     response.headers.update(error.headers or {})
     if error.status_code == _METHOD_NOT_ALLOWED:
         response.status_code = _METHOD_NOT_ALLOWED
@@ -114,7 +124,7 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
         for item in error.errors()
     ]
     refusal = InvalidRequest("; ".join(problem.message for problem in problems), problems=problems)
-    return render_error(request.url.path, refusal)
+    return render_error(request.scope, refusal)
 
 
 def _describe(app: FastAPI, modifiers: Modifiers) -> None:
@@ -131,9 +141,11 @@ def _describe(app: FastAPI, modifiers: Modifiers) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _guard(app: FastAPI, settings: HttpSettings, metrics: Metrics) -> None:
+def _guard(app: FastAPI, settings: HttpSettings, metrics: Metrics, gate: Gate | None) -> None:
     """Put before the routes what holds for all of them; the last one added stands first."""
-    app.add_middleware(_Browsers, settings=settings)
+    if gate is not None:
+        app.add_middleware(_Gated, gate=gate)
+    app.add_middleware(_Gated, gate=lambda request: check_origin(request.method, request.headers, settings))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -145,24 +157,24 @@ def _guard(app: FastAPI, settings: HttpSettings, metrics: Metrics) -> None:
         )
     app.add_middleware(
         RequestLog,
-        answer=lambda scope, error: render_error(scope["path"], error),
+        answer=render_error,
         observe=metrics.request_answered,
     )
     app.add_middleware(Turns)
 
 
-class _Browsers:
-    """Middleware: refuses what web pages may not do (`browsers.check_origin`)."""
+class _Gated:
+    """Middleware: refuses what the gate does not let in."""
 
-    def __init__(self, app: ASGIApp, *, settings: HttpSettings) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate) -> None:
         self._app = app
-        self._settings = settings
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = self._app
         if scope["type"] == "http":
             try:
-                check_origin(scope["method"], Request(scope).headers, self._settings)
+                self._gate(Request(scope))
             except WorkerError as error:
-                answer = render_error(scope["path"], error)
+                answer = render_error(scope, error)
         await answer(scope, receive, send)

@@ -15,11 +15,16 @@ _OWNER_CHARS = 16
 class ApiKeys:
     """The keys that the settings list; each is an owner whose jobs the others cannot see."""
 
-    def __init__(self, keys: Sequence[SecretStr]) -> None:
+    def __init__(self, keys: Sequence[SecretStr], *, are_needed: bool = False) -> None:
         """Know `keys`; without any, everybody may ask and all jobs belong to the owner `""`.
 
         A key may be written `name:key`; keys of one name share their jobs, so that a key can be replaced.
+
+        Args:
+            keys: As the settings have them.
+            are_needed: Have nobody ask where there are none.
         """
+        self._are_needed = are_needed or bool(keys)
         self._owners: dict[bytes, str] = {}
         for entry in keys:
             name, _, key = entry.get_secret_value().rpartition(":")
@@ -28,7 +33,7 @@ class ApiKeys:
 
     def __bool__(self) -> bool:
         """Tell whether any key is needed."""
-        return bool(self._owners)
+        return self._are_needed
 
     def owner_of(self, authorization: str | None) -> str:
         """Return the owner of the key in an `Authorization` header; `""` where no keys are set.
@@ -36,7 +41,7 @@ class ApiKeys:
         Raises:
             Unauthorized: there is no key, or not one of ours.
         """
-        if not self._owners:
+        if not self._are_needed:
             return ""
         scheme, _, token = (authorization or "").strip().partition(" ")
         if not token:

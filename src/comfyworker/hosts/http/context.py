@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 from urllib.parse import quote
@@ -14,6 +15,10 @@ from comfyworker.hosts.http.signing import UrlSigner
 from comfyworker.hosts.worker import Worker
 from comfyworker.service import JobService
 from comfyworker.settings import Settings
+
+
+def _no_reason() -> str | None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class HostContext:
     """This process's name in answers that have one."""
     started_at: float = field(default_factory=time.time)
     """Unix seconds."""
+    reason_to_wait: Callable[[], str | None] = _no_reason
+    """Tells why no job is taken yet, although a ComfyUI may be ready."""
 
 
 class SignedUrl(NamedTuple):

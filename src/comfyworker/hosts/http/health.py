@@ -64,13 +64,14 @@ async def readiness(context: HostContext) -> tuple[bool, dict[str, JsonValue]]:
     """Return whether a job that comes now would run, and the answer that says why not."""
     instances = context.worker.pipeline.pool.instances
     counts = context.service.counts_now()
-    is_ready = any(instance.is_ready for instance in instances) and not counts.is_draining
+    reason = context.reason_to_wait()
+    is_ready = any(instance.is_ready for instance in instances) and not counts.is_draining and reason is None
     answer: dict[str, JsonValue] = {
         "ready": is_ready,
         "comfyui": [_shown(instance) for instance in instances],
     }
     if not is_ready:
-        answer["reason"] = _reason(instances, is_draining=counts.is_draining)
+        answer["reason"] = reason or _reason(instances, is_draining=counts.is_draining)
     return is_ready, answer
 
 

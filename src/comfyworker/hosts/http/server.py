@@ -7,16 +7,20 @@ import contextlib
 import logging
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from comfyworker.hosts.http.app import create_app
+from comfyworker.hosts.http.app import APIS, Gate, create_app
 from comfyworker.hosts.http.auth import ApiKeys
 from comfyworker.hosts.http.context import HostContext
 from comfyworker.hosts.http.metrics import Metrics
+from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.signing import load_signer
 from comfyworker.hosts.http.telling import JobTelling
 from comfyworker.hosts.worker import Worker
@@ -30,13 +34,37 @@ _KEEP_ALIVE_S = 30
 _CLOSE_WITHIN_S = 5
 
 
+class Tls(NamedTuple):
+    """What a server proves with who it is."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class House:
+    """What a host serves, and whom; as it stands, what `comfyworker serve` does."""
+
+    apis: tuple[HttpApi, ...] = APIS
+    needs_keys: bool = False
+    """Whether nobody may ask where there are no API_KEYS."""
+    gate: Gate | None = None
+    """Stands before all routes."""
+    reason_to_wait: Callable[[], str | None] = lambda: None
+    """Tells why no job is taken yet, for GET /ready."""
+
+
+_OPEN_HOUSE = House()
+
+
 @contextlib.asynccontextmanager
-async def open_app(worker: Worker, settings: Settings) -> AsyncIterator[FastAPI]:
+async def open_app(worker: Worker, settings: Settings, house: House = _OPEN_HOUSE) -> AsyncIterator[FastAPI]:
     """Take up the jobs that an earlier server left, and make the app; its `state.context` is the HostContext.
 
     Args:
         worker: Runs the jobs; its deliveries must have been made with `serve=kept_delivery`.
         settings: The server's settings.
+        house: What is served, and whom.
 
     Raises:
         InvalidSettings: another server has this STATE_DIR, or it cannot be used.
@@ -59,17 +87,24 @@ async def open_app(worker: Worker, settings: Settings) -> AsyncIterator[FastAPI]
             settings=settings,
             service=service,
             worker=worker,
-            keys=ApiKeys(settings.http.api_keys),
+            keys=ApiKeys(settings.http.api_keys, are_needed=house.needs_keys),
             signer=await asyncio.to_thread(load_signer, settings.state.path),
             worker_id=worker_id,
+            reason_to_wait=house.reason_to_wait,
         )
-        yield create_app(context, metrics, modifiers)
+        yield create_app(context, metrics, modifiers, apis=house.apis, gate=house.gate)
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, bound: socket.socket) -> AsyncIterator[None]:
-    """Answer requests on `bound` for as long as the context is open; what is being answered at its end gets 5 s."""
-    server = _Server(_config(app))
+async def serving(app: FastAPI, bound: socket.socket, *, tls: Tls | None = None) -> AsyncIterator[None]:
+    """Answer requests on `bound` for as long as the context is open; what is being answered at its end gets 5 s.
+
+    Args:
+        app: What answers.
+        bound: A socket that listens.
+        tls: What https is served with, looked at before; None serves http.
+    """
+    server = _Server(_config(app, tls))
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[bound]), name="http server")
         await server.is_up.wait()
@@ -99,7 +134,7 @@ class _Server(uvicorn.Server):
         self.is_up.set()
 
 
-def _config(app: FastAPI) -> uvicorn.Config:
+def _config(app: FastAPI, tls: Tls | None) -> uvicorn.Config:
     for name in ("uvicorn.error", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [_IntoOurLog()], False
@@ -113,6 +148,8 @@ def _config(app: FastAPI) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_CLOSE_WITHIN_S,
         ws="none",
+        ssl_certfile=None if tls is None else tls.certificate,
+        ssl_keyfile=None if tls is None else tls.key,
     )
 
 
