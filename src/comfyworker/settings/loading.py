@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
@@ -108,6 +109,23 @@ def list_settings() -> tuple[SettingEntry, ...]:
     )
 
 
+_OTHERS_VALUE = re.compile(r"<([A-Z0-9_]+)>")
+
+
+def _spell_out(name: str, group: type[Group], environ: Mapping[str, str]) -> str:
+    """Return the name that a variable bears in `environ`: `VAST_TCP_PORT_<WORKER_PORT>` ends with that one's value.
+
+    A default counts as a value.
+    """
+
+    def value_of(found: re.Match[str]) -> str:
+        if _is_set(environ, found[1]):
+            return environ[found[1]].strip()
+        return next(str(each.default) for each in group.model_fields.values() if found[1] in environment_names(each))
+
+    return _OTHERS_VALUE.sub(value_of, name)
+
+
 def _is_set(environ: Mapping[str, str], name: str) -> bool:
     # An empty variable counts as unset: compose files and platforms hand on empty ones for fields left blank.
     return bool(environ.get(name, "").strip())
@@ -116,7 +134,8 @@ def _is_set(environ: Mapping[str, str], name: str) -> bool:
 def _read_group(group: type[Group], environ: Mapping[str, str], problems: list[Problem]) -> Group | None:
     values: dict[str, str] = {}
     for field_name, field in group.model_fields.items():
-        given = {name: environ[name].strip() for name in environment_names(field) if _is_set(environ, name)}
+        names = [_spell_out(name, group, environ) for name in environment_names(field)]
+        given = {name: environ[name].strip() for name in names if _is_set(environ, name)}
         if len(set(given.values())) > 1:
             message = f"{' and '.join(given)} mean the same setting but are set to different values"
             problems.append(Problem(message=message, path=" ".join(given), code="conflicting_aliases"))
