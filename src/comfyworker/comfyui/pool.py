@@ -17,6 +17,7 @@ import structlog
 from comfyworker.comfyui.gpus import has_amd_gpu, list_nvidia_gpus
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.locate import Installation, has_cpu_torch, require_comfyui
+from comfyworker.comfyui.model_sources import ModelSources
 from comfyworker.comfyui.succession import Succession
 from comfyworker.comfyui.supervisor import StartOptions, attend, supervise
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
@@ -38,6 +39,7 @@ class ComfyUIPool:
         *,
         cwd: Path,
         succession: Succession | None = None,
+        models: ModelSources | None = None,
     ) -> None:
         """Prepare.
 
@@ -47,11 +49,13 @@ class ComfyUIPool:
             cwd: Where relative places are looked for.
             succession: What is to be done about prompts of killed workers in the ComfyUIs of COMFY_API_URL; None is
                 nothing, for who runs no jobs.
+            models: Where models lie beside the folder of a ComfyUI that is started; None is nowhere.
         """
         self._settings = settings
         self._shutdown = shutdown
         self._cwd = cwd
         self._succession = succession or Succession()
+        self._models = models
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
@@ -146,6 +150,7 @@ class ComfyUIPool:
         has_gpu = bool(gpus) or has_amd_gpu() or sys.platform == "darwin"
         # Without --cpu, ComfyUI dies on a torch that was built for CPU, whatever the machine has.
         use_cpu = not has_gpu or await asyncio.to_thread(has_cpu_torch, installation.python)
+        extra_paths = await asyncio.to_thread(self._models.prepare, installation) if self._models else None
         count = max(len(gpus), 1) if self._settings.instances == "auto" else self._settings.instances
         self.instances = tuple(self._instance(index, session) for index in range(count))
         for index, instance in enumerate(self.instances):
@@ -154,8 +159,11 @@ class ComfyUIPool:
                 gpu=gpus[index % len(gpus)] if gpus and count > 1 else None,
                 use_cpu=use_cpu,
                 grace_s=self._shutdown.grace_s,
+                extra_paths=extra_paths,
             )
             self._keep(group, instance, functools.partial(supervise, instance, installation, options))
+        if self._models is not None:
+            self._tasks.append(group.create_task(self._models.report(), name="report of volumes"))
 
     def _keep(
         self, group: asyncio.TaskGroup, instance: ComfyUIInstance, life: Callable[[], Coroutine[object, object, None]]

@@ -36,6 +36,8 @@ class StartOptions(BaseModel):
     use_cpu: bool
     grace_s: float
     """Seconds that it gets to end by itself when it is stopped."""
+    extra_paths: Path | None = None
+    """File with more model folders, given to each ComfyUI (its `--extra-model-paths-config`)."""
 
 
 async def supervise(instance: ComfyUIInstance, installation: Installation, options: StartOptions) -> None:
@@ -51,7 +53,13 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
         while True:
             begun_at = loop.time()
             plan = plan_launch(
-                installation, instance.settings, port=port, slot=slot, gpu=options.gpu, use_cpu=options.use_cpu
+                installation,
+                instance.settings,
+                port=port,
+                slot=slot,
+                gpu=options.gpu,
+                use_cpu=options.use_cpu,
+                extra_paths=options.extra_paths,
             )
             instance.attach(plan.url)
             instance.folders = plan.folders
