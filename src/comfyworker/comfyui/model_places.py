@@ -67,7 +67,7 @@ class ModelPlace(BaseModel):
     is_mounted: bool = False
     trees: tuple[ModelTree, ...] = ()
     problem: str | None = None
-    """Why nothing of it is used; None if it is."""
+    """Why nothing in it can be used now; None if it can."""
 
 
 def find_model_places(
@@ -116,7 +116,9 @@ def _examine(root: Path, origin: Origin, own: Path | None) -> ModelPlace:
             return ModelPlace(root=root, origin=origin, problem=problem)
         trees = tuple(tree for tree in _trees(root, names, origin) if _real(tree.path) != own)
     except FileNotFoundError:
-        return ModelPlace(root=root, origin=origin, problem="it is not there")
+        # What was named may still come: downloads run while ComfyUI starts, and make the folder.
+        trees = (ModelTree(path=root, folders=(), takes_all=True),) if origin is Origin.MODELS_PATH else ()
+        return ModelPlace(root=root, origin=origin, trees=trees, problem="it is not there")
     except NotADirectoryError:
         return ModelPlace(root=root, origin=origin, problem="it is no folder")
     except OSError as error:

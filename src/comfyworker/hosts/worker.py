@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from comfyworker.comfyui.model_sources import ModelSources
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.comfyui.previews import PreviewSink
 from comfyworker.comfyui.succession import Succession
@@ -40,7 +41,9 @@ async def open_pipeline(
     modifiers = load_modifiers(settings.modifiers)
     deliveries = deliveries or Deliveries(settings)
     succession = Succession(settings.state.path / "comfyui-clients", keeps_outputs=settings.delivery.keep_outputs)
-    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd or Path.cwd(), succession=succession)
+    cwd = cwd or Path.cwd()
+    models = ModelSources(settings.volume, folder=settings.state.path / "comfyui", cwd=cwd)
+    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd, succession=succession, models=models)
     async with pool, Pipeline(pool, settings, modifiers, deliveries=deliveries) as pipeline:
         yield pipeline
 

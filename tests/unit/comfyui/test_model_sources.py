@@ -69,9 +69,11 @@ def test_a_volume_is_told_to_comfyui(tmp_path: Path) -> None:
 
 
 def test_a_wrong_models_path_is_told(tmp_path: Path) -> None:
-    """What was named and is not there is a warning, also without the debug switch."""
+    """What was named and is not there is a warning, also without the debug switch; ComfyUI looks there if it comes."""
     with capture_logs() as events:
-        assert sources(tmp_path, models_path=Path("nowhere")).prepare(installation(tmp_path)) is None
+        path = sources(tmp_path, models_path=Path("nowhere")).prepare(installation(tmp_path))
+    assert path is not None
+    assert str(tmp_path / "nowhere/loras") in path.read_text()
     assert [(event["event"], event["reason"], event["log_level"]) for event in events] == [
         ("volume.missed", "it is not there", "warning")
     ]
