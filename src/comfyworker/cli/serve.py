@@ -14,8 +14,9 @@ from comfyworker.cli.running import fail, prepare
 from comfyworker.errors import WorkerError
 from comfyworker.hosts.http.listening import bind, url_of
 from comfyworker.hosts.http.serving import serve as serve_until_stopped
+from comfyworker.hosts.startup import SETTINGS, Startup
 from comfyworker.jobs import JobError
-from comfyworker.settings import HttpSettings
+from comfyworker.settings import HttpSettings, Settings
 
 # Needs no model, so it runs on every ComfyUI.
 _WORKFLOW = {
@@ -43,13 +44,29 @@ def serve(
 
     Examples: `comfyworker serve`, `API_KEYS=… comfyworker serve --host 0.0.0.0 --port 8000`
     """
-    settings = prepare()
+    startup = Startup()
+    with startup.phase(SETTINGS):
+        settings = prepare()
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = settings.model_copy(update={"http": settings.http.model_copy(update=given)})
+    run_host(settings.model_copy(update={"http": settings.http.model_copy(update=given)}), startup)
+
+
+def run_host(settings: Settings, startup: Startup) -> None:
+    """Serve until it is stopped; a server that cannot be ends the command.
+
+    Args:
+        settings: The server's settings.
+        startup: Hears how the start goes.
+    """
     try:
         with bind(settings.http) as bound:
             asyncio.run(
-                serve_until_stopped(settings, bound, on_up=lambda: _tell_what_to_curl(url_of(bound), settings.http))
+                serve_until_stopped(
+                    settings,
+                    bound,
+                    on_up=lambda: _tell_what_to_curl(url_of(bound), settings.http),
+                    startup=startup,
+                )
             )
     except WorkerError as error:
         fail(JobError.of(error))

@@ -10,6 +10,7 @@ import structlog
 
 from comfyworker.delivery.choosing import Deliveries
 from comfyworker.hosts.draining import drain, noted_signals
+from comfyworker.hosts.startup import SERVER, Startup
 from comfyworker.hosts.worker import open_worker
 from comfyworker.service import kept_delivery
 from comfyworker.settings import Settings
@@ -18,7 +19,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 async def serve(
-    settings: Settings, bound: socket.socket, *, on_up: Callable[[], None], cwd: Path | None = None
+    settings: Settings,
+    bound: socket.socket,
+    *,
+    on_up: Callable[[], None],
+    cwd: Path | None = None,
+    startup: Startup | None = None,
 ) -> None:
     """Serve on `bound` until SIGTERM or Ctrl-C, then drain; the same again does not wait.
 
@@ -30,6 +36,7 @@ async def serve(
         bound: A socket that listens.
         on_up: Called when requests are answered.
         cwd: Where relative places are looked for; None is the current folder.
+        startup: Hears how the start goes, if the caller has begun to note it; the first answer has it in any case.
 
     Raises:
         ComfyUINotFound: there is no ComfyUI.
@@ -37,12 +44,16 @@ async def serve(
     """
     settings = _with_previews(settings)
     deliveries = Deliveries(settings, serve=kept_delivery)
+    startup = startup or Startup()
+    startup.expect(SERVER)
     with noted_signals() as signals:
-        async with open_worker(settings, cwd=cwd, deliveries=deliveries) as worker:
+        async with open_worker(settings, cwd=cwd, deliveries=deliveries, startup=startup) as worker:
+            startup.begin(SERVER)
             # Loaded only now: ComfyUI starts meanwhile.
             from comfyworker.hosts.http.server import open_app, serving  # noqa: PLC0415
 
             async with open_app(worker, settings) as app, serving(app, bound):
+                startup.end(SERVER)
                 on_up()
                 await signals.wait(1)
                 await drain(app.state.context.service, settings.http.drain_timeout_s, signals)
