@@ -25,12 +25,12 @@ _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROB
 def doctor(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead.")] = False
 ) -> None:
-    """Say what was found: ComfyUI, its Python and torch, GPU, disk, models, settings; and what to do about it.
+    """Say what was found: ComfyUI, its Python and torch, GPU, disk, models, volumes, settings; and what to do about it.
 
     Exit code 1 when something keeps the worker from working, else 0.
     """
     settings, of_settings = _read_settings()
-    of_comfyui = asyncio.run(diagnose(settings.comfyui, cwd=Path.cwd()))
+    of_comfyui = asyncio.run(diagnose(settings.comfyui, settings.volume, cwd=Path.cwd()))
     findings = (_worker_finding(), *of_comfyui, *_storage_findings(settings), *of_settings)
     level = worst_level(findings)
     if as_json:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from comfyworker.cli.running import EXIT_USAGE, fail, prepare, run_to_end
 from comfyworker.cli.workflow_files import read_workflow_file
+from comfyworker.comfyui.model_sources import ModelSources
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.errors import InvalidRequest, WorkerError
 from comfyworker.jobs import JobError
@@ -39,7 +40,9 @@ async def ask_comfyui(settings: Settings) -> NodeClasses:
     """
     if not settings.comfyui.api_urls:
         say("starting ComfyUI to ask for its node classes")
-    async with ComfyUIPool(settings.comfyui, settings.shutdown, cwd=Path.cwd()) as pool:
+    cwd = Path.cwd()
+    models = ModelSources(settings.volume, folder=settings.state.path / "comfyui", cwd=cwd)
+    async with ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd, models=models) as pool:
         instance = await pool.any_ready()
         return await instance.node_classes()
 

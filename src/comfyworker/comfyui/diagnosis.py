@@ -16,15 +16,18 @@ from comfyworker.comfyui.locate import KNOWN_PLACES, Location, find_python, loca
 from comfyworker.comfyui.machine_findings import disk_findings, gpu_finding
 from comfyworker.comfyui.model_findings import model_findings
 from comfyworker.comfyui.torch_probe import TorchFacts, probe_torch
+from comfyworker.comfyui.volume_findings import survey_places, volume_findings
 from comfyworker.errors import ComfyUINotFound, WorkerError
-from comfyworker.settings import ComfyUISettings
+from comfyworker.settings import ComfyUISettings, VolumeSettings
 
 _STATS_LIMIT_S = 15.0
 _INSTALL_ADVICE = "Make one with `comfyworker comfyui install`, or name one with COMFYUI_PATH or COMFY_API_URL."
 
 
-async def diagnose(settings: ComfyUISettings, *, cwd: Path) -> tuple[Finding, ...]:
-    """Look at ComfyUI, its Python and torch, the GPU, the disk and the model folders.
+async def diagnose(
+    settings: ComfyUISettings, volume: VolumeSettings | None = None, *, cwd: Path
+) -> tuple[Finding, ...]:
+    """Look at ComfyUI, its Python and torch, the GPU, the disk, the model folders and the volumes with models.
 
     Changes nothing and starts no ComfyUI. Never fails: what cannot be looked at is a finding too.
     """
@@ -39,22 +42,26 @@ async def diagnose(settings: ComfyUISettings, *, cwd: Path) -> tuple[Finding, ..
         location, findings = Location(origin="none"), [_problem_of("comfyui", error)]
     else:
         findings = await asyncio.to_thread(_folder_findings, location, cwd)
-    return (*findings, *await _diagnose_folder(location.path, base_dir, settings, cwd))
+    base_dir = base_dir or location.path
+    own_models = base_dir / "models" if base_dir else None
+    surveys = await asyncio.to_thread(survey_places, volume or VolumeSettings(), cwd=cwd, own_models=own_models)
+    elsewhere = sum(survey.files for survey in surveys)
+    findings += await _diagnose_folder(location.path, base_dir, settings, cwd, files_elsewhere=elsewhere)
+    return (*findings, *(finding for survey in surveys for finding in volume_findings(survey)))
 
 
 async def _diagnose_folder(
-    path: Path | None, base_dir: Path | None, settings: ComfyUISettings, cwd: Path
+    path: Path | None, base_dir: Path | None, settings: ComfyUISettings, cwd: Path, *, files_elsewhere: int
 ) -> list[Finding]:
     """Say what there is to run the ComfyUI in `path` with; None is a ComfyUI that was not found."""
     found_gpus = await gpus.list_nvidia_gpus()
-    base_dir = base_dir or path
     if path is None or base_dir is None:
         return [gpu_finding(found_gpus, None), *await asyncio.to_thread(disk_findings, base_dir, cwd)]
     findings: list[Finding] = []
     python, facts = await _find_torch(path, settings, cwd, findings)
     findings.append(gpu_finding(found_gpus, facts))
     findings += await asyncio.to_thread(disk_findings, base_dir, cwd)
-    return [*findings, *await model_findings(path, base_dir, python)]
+    return [*findings, *await model_findings(path, base_dir, python, files_elsewhere=files_elsewhere)]
 
 
 async def _diagnose_urls(settings: ComfyUISettings) -> list[Finding]:

@@ -27,7 +27,7 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     area: str
-    """What was looked at: comfyui, python, torch, gpu, disk, models, settings, worker."""
+    """What was looked at: comfyui, python, torch, gpu, disk, models, volume, storage, settings, worker."""
     level: Level
     text: str
     """What was found, in one sentence."""

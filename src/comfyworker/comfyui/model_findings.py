@@ -18,8 +18,15 @@ from comfyworker.comfyui.model_folders import (
 )
 
 
-async def model_findings(path: Path, base_dir: Path, python: Path | None) -> list[Finding]:
-    """Say which models the ComfyUI in `path` has, and what is wrong with its extra_model_paths.yaml."""
+async def model_findings(path: Path, base_dir: Path, python: Path | None, *, files_elsewhere: int = 0) -> list[Finding]:
+    """Say which models the ComfyUI in `path` has, and what is wrong with its extra_model_paths.yaml.
+
+    Args:
+        path: The folder that holds main.py.
+        base_dir: The folder that holds models.
+        python: ComfyUI's interpreter, which reads the YAML; None leaves that file out.
+        files_elsewhere: How many model files lie on volumes.
+    """
     folders = await asyncio.to_thread(list_model_folders, base_dir / "models")
     findings = []
     extra: tuple[ModelFolder, ...] = ()
@@ -35,15 +42,18 @@ async def model_findings(path: Path, base_dir: Path, python: Path | None) -> lis
             text = f"{EXTRA_PATHS_NAME} names {folder.path} for {folder.name}, which is not there."
             advice = "Correct the path, or mount the volume that holds it."
             findings.append(Finding(area="models", level=Level.WARNING, text=text, advice=advice))
-    return [_models_finding(base_dir / "models", [*folders, *extra]), *findings]
+    return [_models_finding(base_dir / "models", [*folders, *extra], files_elsewhere), *findings]
 
 
-def _models_finding(path: Path, folders: Sequence[ModelFolder]) -> Finding:
+def _models_finding(path: Path, folders: Sequence[ModelFolder], files_elsewhere: int) -> Finding:
     filled = [folder for folder in folders if folder.files and folder.name != "configs"]
     facts: dict[str, JsonValue] = {
         "path": str(path),
         "folders": [folder.model_dump(mode="json") for folder in folders],
     }
+    if not filled and files_elsewhere:
+        text = f"There are no model files in {path}; those on volumes are used."
+        return Finding(area="models", level=Level.OK, text=text, facts=facts)
     if not filled:
         text = f"There are no model files in {path}."
         advice = "Put checkpoints and other models there; workflows that need none run without."
