@@ -21,6 +21,7 @@ from comfyworker.settings.loading import (
     load_settings,
     near_misses,
     process_environment,
+    set_environment_defaults,
 )
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
 from comfyworker.settings.platform import PlatformSettings
@@ -53,4 +54,5 @@ __all__ = [
     "load_settings",
     "near_misses",
     "process_environment",
+    "set_environment_defaults",
 ]

@@ -200,3 +200,10 @@ def near_misses(environ: Mapping[str, str] | None = None) -> tuple[tuple[str, st
 def process_environment() -> dict[str, str]:
     """Return a copy of the process's environment, for a child process to start from."""
     return dict(os.environ)
+
+
+def set_environment_defaults(defaults: Mapping[str, str]) -> None:
+    """Set variables of the process's own that are not set: for SDKs that can be told in no other way."""
+    for name, value in defaults.items():
+        if not _is_set(os.environ, name):
+            os.environ[name] = value
