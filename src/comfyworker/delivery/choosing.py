@@ -31,14 +31,15 @@ class Deliveries:
         self,
         settings: Settings,
         *,
-        answer_limit_bytes: int | None = None,
+        answer_limit_bytes: int | Callable[[JobRequest], int] | None = None,
         serve: Callable[[JobRequest], Delivery] | None = None,
     ) -> None:
         """Know the ways.
 
         Args:
             settings: The worker's settings.
-            answer_limit_bytes: The largest answer that the host's platform takes, where ANSWER_MAX_BYTES says nothing.
+            answer_limit_bytes: The largest answer that the host's platform takes, of any job or of the one given, where
+                ANSWER_MAX_BYTES says nothing.
             serve: Keeps a job's files with the host, which makes URLs of its own for them and puts them into answers
                 itself; None leaves files with ComfyUI, and puts them into the answer as base64.
 
@@ -49,7 +50,7 @@ class Deliveries:
         self._settings = settings
         self._allow_private = settings.inputs.allow_private_urls
         self._stores = Stores(settings.store, allow_private_urls=self._allow_private)
-        self._limit_bytes = settings.delivery.answer_max_bytes or answer_limit_bytes
+        self._answer_limit_bytes = settings.delivery.answer_max_bytes or answer_limit_bytes
         self._serve = serve
 
     async def __aenter__(self) -> Self:
@@ -74,21 +75,21 @@ class Deliveries:
             InvalidRequest: it asks for object storage, and there is none, or it names one that cannot be.
             InvalidSettings: the worker's object storage is configured wrongly.
         """
-        location = self._location(request)
+        location, limit_bytes = self._location(request), self._limit_bytes(request)
         mode = _mode(request, location)
         if mode is DeliveryMode.S3:
             if location is None:
                 raise _no_store()
-            return self._within_limit(self._store_delivery(request, location, on_artifact))
+            return _within(limit_bytes, self._store_delivery(request, location, on_artifact))
         delivery: Delivery
         if mode is DeliveryMode.URL:
-            delivery = self._within_limit(ComfyUIUrlDelivery() if self._serve is None else self._serve(request))
-        elif self._limit_bytes is None:
+            delivery = _within(limit_bytes, ComfyUIUrlDelivery() if self._serve is None else self._serve(request))
+        elif limit_bytes is None:
             delivery = self._inline(request)
         else:
             is_open = location is not None and not request.output.only_inline
             otherwise = self._store_delivery(request, location, None) if location is not None and is_open else None
-            delivery = FittingDelivery(self._limit_bytes, inline=self._inline(request), otherwise=otherwise)
+            delivery = FittingDelivery(limit_bytes, inline=self._inline(request), otherwise=otherwise)
         return _told(delivery, on_artifact)
 
     def _inline(self, request: JobRequest) -> Delivery:
@@ -108,8 +109,9 @@ class Deliveries:
                 raise _refused_endpoint(reason)
         return location
 
-    def _within_limit(self, delivery: Delivery) -> Delivery:
-        return delivery if self._limit_bytes is None else WithinLimit(delivery, self._limit_bytes)
+    def _limit_bytes(self, request: JobRequest) -> int | None:
+        limit = self._answer_limit_bytes
+        return limit(request) if callable(limit) else limit
 
     def _store_delivery(
         self, request: JobRequest, location: StoreLocation, on_artifact: ArtifactSink | None
@@ -118,8 +120,13 @@ class Deliveries:
             self._stores, location, request_id=request.id, prefix=request.output.prefix, on_artifact=on_artifact
         )
         if self._settings.delivery.fallback_inline:
-            return InlineFallback(delivery, self._limit_bytes, inline=_told(self._inline(request), on_artifact))
+            inline = _told(self._inline(request), on_artifact)
+            return InlineFallback(delivery, self._limit_bytes(request), inline=inline)
         return delivery
+
+
+def _within(limit_bytes: int | None, delivery: Delivery) -> Delivery:
+    return delivery if limit_bytes is None else WithinLimit(delivery, limit_bytes)
 
 
 def _told(delivery: Delivery, on_artifact: ArtifactSink | None) -> Delivery:
