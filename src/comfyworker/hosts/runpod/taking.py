@@ -1,0 +1,191 @@
+"""Taking jobs from the platform: as many as there is room for, and none that is then lost.
+
+Wire source: RunPod's SDK, `JobScaler.get_jobs` (it calls `get_job(session, count)` again and again, each time for 90 s
+at most, and looks at its own stop flag in between) and `JobScaler.monitor_stop_signals`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from comfyworker.hosts.runpod.gate import Gate
+from comfyworker.hosts.runpod.submission import job_id_of
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+Session = Any  # Any: aiohttp's, as the SDK has made it
+Job = dict[str, Any]  # Any: JSON from outside
+Fetch = Callable[[Session, int], Awaitable[list[Job] | None]]
+FetchStops = Callable[[Session], Awaitable[list[str]]]
+
+_LINGER_S: Final = 1.0
+"""How long an open question for jobs is left open when no more are wanted: one may be on its way already."""
+_BODY_WITHIN_S: Final = 30.0  # for jobs whose answer has begun to come
+_ROOM_WITHIN_S: Final = 20.0  # the SDK gives up after 90 s, and the question that follows shall have most of them
+_EMPTY_PAUSE_S: Final = 0.2  # between questions where the platform says "none" at once instead of waiting
+_FIRST_BACKOFF_S: Final = 0.5
+_LONGEST_BACKOFF_S: Final = 10.0
+_NOBODY: Final = [""]  # no job has this id; the SDK sleeps for a second after an empty list
+
+
+class Taker:
+    """Stands in the place of the SDK's `get_job`."""
+
+    def __init__(self, gate: Gate, fetch: Fetch, *, on_done: Callable[[], None]) -> None:
+        """Ask by `fetch` for as many jobs as the gate has room for.
+
+        Args:
+            gate: Says how many.
+            fetch: The SDK's own way to ask.
+            on_done: Called once when the gate is closed and every job has its answer: the SDK's loop may end.
+        """
+        self._gate = gate
+        self._fetch = fetch
+        self._on_done = on_done
+        self._failures = 0
+        self._kept: list[Job] = []
+        self._is_settled = asyncio.Event()
+        self._is_settled.set()
+
+    async def take(self, session: Session, most: int) -> list[Job] | None:
+        """Return jobs, or None if there are none for now; the SDK asks again."""
+        if self._kept:
+            return self._hand_over()
+        if self._gate.is_closed:
+            await self._gate.wait_answered()
+            self._on_done()
+            return None
+        try:
+            async with asyncio.timeout(_ROOM_WITHIN_S):
+                room: int = await self._gate.wait_room()
+        except TimeoutError:
+            return None
+        if not room:
+            return None
+        self._is_settled.clear()
+        try:
+            await self._ask(session, min(room, most))
+            return self._hand_over()
+        finally:
+            self._is_settled.set()
+
+    async def wait_settled(self) -> None:
+        """Wait until no job can come any more, when the gate is closed."""
+        await self._is_settled.wait()
+
+    def _hand_over(self) -> list[Job] | None:
+        jobs, self._kept = self._kept, []
+        self._gate.hand_over([job["id"] for job in jobs])
+        return jobs or None
+
+    async def _ask(self, session: Session, count: int) -> None:
+        begun_at = time.perf_counter()
+        try:
+            await self._ask_until_closed(_Noted(session), count)
+        except Exception:
+            await self._back_off()
+            raise
+        self._failures = 0
+        spent_s = time.perf_counter() - begun_at
+        if self._kept:
+            self._gate.note_poll(spent_s)
+        elif spent_s < _EMPTY_PAUSE_S:
+            await self._pause(_EMPTY_PAUSE_S - spent_s)
+
+    async def _ask_until_closed(self, session: _Noted, count: int) -> None:
+        failures: list[Exception] = []
+
+        async def ask() -> None:
+            try:
+                self._keep(await self._fetch(session, count))
+            except Exception as error:  # noqa: BLE001  # raised again below, outside of the group
+                failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(ask(), name="asking for jobs")
+            closing = group.create_task(self._gate.wait_closed(), name="end of taking jobs")
+            await asyncio.wait({asking, closing}, return_when=asyncio.FIRST_COMPLETED)
+            closing.cancel()
+            if not asking.done():
+                await asyncio.wait({asking}, timeout=_LINGER_S)
+                if session.has_answer:
+                    await asyncio.wait({asking}, timeout=_BODY_WITHIN_S)
+                asking.cancel()
+        if failures:
+            raise failures[0]
+
+    def _keep(self, jobs: list[Job] | None) -> None:
+        for job in jobs or ():
+            if job_id_of(job):
+                self._kept.append(job)
+            else:
+                log.error("runpod.job_without_id")  # nobody could be answered
+
+    async def _back_off(self) -> None:
+        # The SDK asks again at once, and would take a whole core for it.
+        self._failures += 1
+        await self._pause(min(_FIRST_BACKOFF_S * 2.0 ** min(self._failures - 1, 10), _LONGEST_BACKOFF_S))
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._gate.wait_closed()
+
+
+class _Noted:
+    """The SDK's session, which notes that the platform has begun to answer."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.has_answer = False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the session has
+        return getattr(self._session, name)
+
+    @contextlib.asynccontextmanager
+    async def get(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
+        async with self._session.get(*arguments, **named) as response:
+            self.has_answer = True
+            yield response
+
+
+class Stops:
+    """Stands in the place of the SDK's `get_stop_signals`: its question does not hold up the worker's end."""
+
+    def __init__(self, fetch: FetchStops) -> None:
+        """Ask by `fetch` which jobs are to be stopped."""
+        self._fetch = fetch
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Ask no more."""
+        self._ended.set()
+
+    async def take(self, session: Session) -> list[str]:
+        """Return the ids of jobs that are to be stopped."""
+        found: list[str] = []
+        failures: list[Exception] = []
+
+        async def ask() -> None:
+            try:
+                found.extend(await self._fetch(session))
+            except Exception as error:  # noqa: BLE001  # raised again below, outside of the group
+                failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                group.create_task(ask(), name="asking for jobs to stop"),
+                group.create_task(self._ended.wait(), name="end of asking for jobs to stop"),
+            }
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+        if failures and not self._ended.is_set():
+            raise failures[0]
+        return found or ([*_NOBODY] if self._ended.is_set() else [])
