@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyworker.errors import Problem
 from comfyworker.jobs import Graph
-from comfyworker.workflow._wording import LISTED_CHOICES, Nearest, clip, listing, nearest, quote, received
+from comfyworker.wording import LISTED_CHOICES, Nearest, clip, listing, nearest, quote, received
 from comfyworker.workflow.graph import class_of, title_of
 from comfyworker.workflow.models import is_model_name
 from comfyworker.workflow.node_classes import InputSpec, NodeClass, NodeClasses

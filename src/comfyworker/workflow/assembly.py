@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem, WorkerError
 from comfyworker.jobs import Graph, JobRequest, Shortcuts
-from comfyworker.workflow._wording import summary
+from comfyworker.wording import summary
 from comfyworker.workflow.gui import convert_gui
 from comfyworker.workflow.modifiers import FALLBACK, Modifier, Modifiers, apply_modifier, as_shortcuts
 from comfyworker.workflow.node_classes import NodeClasses

@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 
 from comfyworker.errors import InvalidWorkflow, Problem, WorkflowFormatUI
 from comfyworker.jobs import Graph
-from comfyworker.workflow._wording import clip, quote, received, summary
+from comfyworker.wording import clip, quote, received, summary
 
 Node = Mapping[str, Any]  # Any: as in Graph
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem, WorkerError
 from comfyworker.jobs import RANDOM_INT, Graph, Override, Shortcuts
-from comfyworker.workflow._wording import LISTED_CHOICES, clip, listing, nearest, quote, received, summary
+from comfyworker.wording import LISTED_CHOICES, clip, listing, nearest, quote, received, summary
 from comfyworker.workflow.graph import read_workflow
 from comfyworker.workflow.node_classes import InputSpec, NodeClasses
 from comfyworker.workflow.overrides import apply_overrides, placed_at, refused_value

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem
 from comfyworker.jobs import RANDOM_INT, Graph, Override
-from comfyworker.workflow._wording import LISTED_CHOICES, clip, listing, nearest, quote, received, summary
+from comfyworker.wording import LISTED_CHOICES, clip, listing, nearest, quote, received, summary
 from comfyworker.workflow.graph import is_link, title_of
 from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.preflight import check_input

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from comfyworker.errors import InvalidWorkflow, MissingAsset, MissingModel, MissingNode, Problem
 from comfyworker.jobs import Graph
+from comfyworker.wording import clip, quote, summary
 from comfyworker.workflow._findings import Findings
-from comfyworker.workflow._wording import clip, quote, summary
 from comfyworker.workflow.graph import ancestors, links
 from comfyworker.workflow.node_classes import COMBO, InputSpec, NodeClass, NodeClasses
 from comfyworker.workflow.output_nodes import output_nodes

@@ -12,8 +12,8 @@ from typing import Any
 
 from comfyworker.errors import Problem
 from comfyworker.jobs import Graph
+from comfyworker.wording import clip, quote, received
 from comfyworker.workflow._findings import Findings
-from comfyworker.workflow._wording import clip, quote, received
 from comfyworker.workflow.graph import broken_links, is_link
 from comfyworker.workflow.node_classes import InputSpec, NodeClasses, parse_input
 

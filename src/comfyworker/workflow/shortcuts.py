@@ -14,9 +14,9 @@ from pydantic import JsonValue
 
 from comfyworker.errors import InvalidWorkflow, Problem
 from comfyworker.jobs import RANDOM_INT, Graph, Shortcuts
+from comfyworker.wording import LISTED_CHOICES, clip, nearest, quote, summary
 from comfyworker.workflow._findings import Findings
 from comfyworker.workflow._targets import Target, find_targets, takes
-from comfyworker.workflow._wording import LISTED_CHOICES, clip, nearest, quote, summary
 from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.overrides import placed_at, refused_value
 from comfyworker.workflow.placeholders import draw_for

@@ -12,7 +12,7 @@ from typing import Any
 
 from comfyworker.errors import MissingNode, Problem, WorkflowFormatUI
 from comfyworker.jobs import Graph
-from comfyworker.workflow._wording import clip, nearest, summary
+from comfyworker.wording import clip, nearest, summary
 from comfyworker.workflow.gui.document import GuiNode, read_document
 from comfyworker.workflow.gui.links import (
     GETTER,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from comfyworker.errors import Problem, WorkflowFormatUI
-from comfyworker.workflow._wording import clip, summary
+from comfyworker.wording import clip, summary
 
 MUTED = 2
 BYPASSED = 4

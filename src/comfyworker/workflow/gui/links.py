@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyworker.errors import Problem
-from comfyworker.workflow._wording import clip, quote
+from comfyworker.wording import clip, quote
 from comfyworker.workflow.gui.document import BYPASSED, INPUT_NODE, MUTED, GuiNode, Link, Slot
 from comfyworker.workflow.gui.scopes import Scope
 from comfyworker.workflow.gui.widgets import ordered_slots

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfyworker.errors import Problem
-from comfyworker.workflow._wording import clip, quote
+from comfyworker.wording import clip, quote
 from comfyworker.workflow.gui.document import (
     BYPASSED,
     INPUT_NODE,

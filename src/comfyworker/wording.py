@@ -1,4 +1,4 @@
-"""How the room words its problems: labels, values cut to a sensible length, and the nearest spelling."""
+"""How problems are worded: labels, values cut to a sensible length, and the nearest spelling."""
 
 from __future__ import annotations
 
