@@ -1,0 +1,1 @@
+"""The worker on Vast.ai: the PyWorker protocol, spoken natively."""
