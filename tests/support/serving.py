@@ -65,6 +65,7 @@ async def serving(
     state_dir: Path,
     *,
     environ: Mapping[str, str] | None = None,
+    command: tuple[str, ...] = ("serve", "--port", "0"),
     args: tuple[str, ...] = (),
 ) -> AsyncIterator[Serving]:
     """Start a server on a free port; it is stopped when the context ends.
@@ -73,6 +74,7 @@ async def serving(
         comfyui_url: The ComfyUI that it uses; None: what `environ` leads to.
         state_dir: Its STATE_DIR. A second server on the same one goes on where the first one ended.
         environ: More settings.
+        command: What starts it.
         args: More of the command line.
     """
     variables = {"STATE_DIR": str(state_dir), "LOG_FORMAT": "json", **(environ or {})}
@@ -82,9 +84,7 @@ async def serving(
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
-            "serve",
-            "--port",
-            "0",
+            *command,
             *args,
             env=environment() | variables,
             cwd=state_dir,
