@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import errno
 import io
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ class ComfyUIClient:
             on_refused: Called whenever no connection could be made.
         """
         self.url = url.rstrip("/")
+        self.heard_at = time.monotonic()
+        """Clock (`time.monotonic`) at which ComfyUI answered last, whatever it answered."""
         self._session = session
         self._on_refused = on_refused
         self._timeout = aiohttp.ClientTimeout(
@@ -225,6 +228,7 @@ class ComfyUIClient:
                 self._check(answer, "POST", route)
 
     def _check(self, answer: aiohttp.ClientResponse, method: str, route: str) -> None:
+        self.heard_at = time.monotonic()
         if answer.status != _HTTP_OK:
             raise ComfyUIUnreachable(
                 f"ComfyUI answered {method} {route} with HTTP {answer.status}",

@@ -97,6 +97,15 @@ class ComfyUIInstance:
             raise ComfyUIUnreachable(f"ComfyUI {self.name} is not connected")
         return self._socket
 
+    @property
+    def heard_at(self) -> float:
+        """Clock (`time.monotonic`) at which anything came from it last.
+
+        Raises:
+            ComfyUIUnreachable: it has not been connected yet.
+        """
+        return max(self.client.heard_at, self.socket.heard_at)
+
     def attach(self, url: str) -> None:
         """Speak to the ComfyUI at `url` from now on; what was known of an earlier one is forgotten."""
         self._client = ComfyUIClient(url, self._session, self.settings, on_refused=self._refuse)

@@ -69,6 +69,7 @@ class ComfyUIProcess:
         self._cwd = cwd
         self._grace_s = grace_s
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._killed_since: str | None = None
         self._guard: tuple[asyncio.SubprocessTransport, _GuardProtocol] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._tasks = asyncio.TaskGroup()
@@ -143,6 +144,15 @@ class ComfyUIProcess:
         await self.wait()
         log.info("comfyui.stopped", instance=self.name, exit_code=self.exit_code)
 
+    async def kill(self, since: str) -> None:
+        """End it and everything it started at once; `since` says to people what it had not done."""
+        self._killed_since = since
+        # To the guard it is as if the worker had died.
+        stdin = self._started()[0].get_pipe_transport(0)
+        if stdin is not None:
+            stdin.close()
+        await self.wait()
+
     def crash(self, message: str) -> ComfyUICrashed:
         """Return the error for a job that was on this ComfyUI when it ended."""
         return ComfyUICrashed(
@@ -153,6 +163,8 @@ class ComfyUIProcess:
 
     def describe_end(self) -> str:
         """Return how it ended, for people: `exit code 1`, `signal SIGKILL`."""
+        if self._killed_since is not None:
+            return f"killed, since it {self._killed_since}"
         code = self.exit_code or 0
         if code > 128:
             with contextlib.suppress(ValueError):

@@ -7,6 +7,7 @@ socket carries all of ours, told apart by the `prompt_id` that we mint.
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -51,6 +52,8 @@ class EventSocket:
         """How often the socket has been opened; a follower that sees it change has missed events."""
         self.breaks = 0
         """How often it broke without our doing, as it does when ComfyUI ends."""
+        self.heard_at = time.monotonic()
+        """Clock (`time.monotonic`) at which something came over it last."""
         self._is_closing = False
         self.on_trouble: Callable[[], None] = lambda: None
         """Called whenever it could not be opened."""
@@ -134,6 +137,7 @@ class EventSocket:
             socket = await self._session.ws_connect(self._url, heartbeat=_HEARTBEAT_S, max_msg_size=0, timeout=timeout)
         try:
             self._socket = socket
+            self.heard_at = time.monotonic()
             self._failures = 0
             self.is_open = True
             self.openings += 1
@@ -142,6 +146,7 @@ class EventSocket:
             self._tell_changed()
             await socket.send_str(FEATURES)
             async for message in socket:
+                self.heard_at = time.monotonic()
                 if message.type == aiohttp.WSMsgType.TEXT:
                     self._dispatch(message.data)
                 elif message.type == aiohttp.WSMsgType.BINARY:

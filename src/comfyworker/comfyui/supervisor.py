@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from comfyworker.comfyui.folders import Folders
-from comfyworker.comfyui.instance import ComfyUIInstance, keep_connected, wait_back
+from comfyworker.comfyui.instance import ComfyUIInstance, is_answering, keep_connected, wait_back
 from comfyworker.comfyui.launching import plan_launch
 from comfyworker.comfyui.locate import Installation
 from comfyworker.comfyui.process import ComfyUIProcess
@@ -23,6 +23,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _FIRST_DELAY_S = 1.0
 _HEALTHY_AFTER_S = 60.0
+_ASKS = 10  # of a ComfyUI that is silent, before it counts as hung
 _TOLERATED_CRASHES = 3  # starts in a row that may fail before waiting jobs are told
 
 
@@ -103,9 +104,36 @@ async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess) -> Comfy
                 unanswered.message, hint=unanswered.hint, details={"log": list(process.last_lines)}
             )
         log.info("comfyui.ready", instance=instance.name, start_s=round(loop.time() - begun_at, 2))
+        watchdog = group.create_task(_kill_hung(instance, process), name=f"watchdog of {instance.name}")
         async with keep_connected(instance):
             await watcher
+        watchdog.cancel()
     return None
+
+
+async def _kill_hung(instance: ComfyUIInstance, process: ComfyUIProcess) -> None:
+    """Kill a ComfyUI that lives but has long been silent; how long is COMFYUI_HANG_TIMEOUT_S."""
+    limit_s = instance.settings.hang_timeout_s
+    if limit_s == 0:
+        return
+    await wait_silent(instance, limit_s)
+    log.error("comfyui.hung", instance=instance.name, silent_s=limit_s)
+    await process.kill(f"had not answered for {limit_s:g} s")
+
+
+async def wait_silent(instance: ComfyUIInstance, limit_s: float) -> None:
+    """Wait until nothing has come from ComfyUI for `limit_s`, though it was asked again and again."""
+    heard_at, unanswered = instance.heard_at, 0
+    # Counted, not measured: after a pause in which this process too was stopped, the clock alone says nothing.
+    while unanswered < _ASKS:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s / _ASKS):
+                if unanswered > 0:
+                    await is_answering(instance)
+                # Silence is no event.
+                await asyncio.sleep(limit_s / _ASKS)
+        unanswered = unanswered + 1 if instance.heard_at == heard_at else 0
+        heard_at = instance.heard_at
 
 
 async def _answers(instance: ComfyUIInstance) -> ComfyUIUnreachable | None:

@@ -73,6 +73,13 @@ class ComfyUISettings(Group):
         validation_alias=env("COMFYUI_RESTART_MAX_DELAY_S"),
         description="Longest pause in seconds before a ComfyUI that died is started again; the pauses double from 1 s.",
     )
+    hang_timeout_s: float = Field(
+        default=300.0,
+        ge=0,
+        validation_alias=env("COMFYUI_HANG_TIMEOUT_S"),
+        description="Seconds of silence, on HTTP and WebSocket, after which a ComfyUI that was started here is killed "
+        "and started anew; 0 is never. Loading a large model can keep it from answering for a minute or more.",
+    )
     available_interval_ms: int = Field(
         default=50,
         ge=1,

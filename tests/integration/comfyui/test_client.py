@@ -53,7 +53,10 @@ async def test_a_prompt_from_the_queue_to_the_history(client: ComfyUIClient, com
     pending = await submit(client, workflows.colour((1, 2, 3)))
 
     async def view() -> bool:
-        return await client.queue() == QueueView(running=frozenset({running}), pending=frozenset({pending}))
+        submitters = {running: "test", pending: "test"}
+        return await client.queue() == QueueView(
+            running=frozenset({running}), pending=frozenset({pending}), client_ids=submitters
+        )
 
     await eventually(view)
     assert await client.history(running) is None

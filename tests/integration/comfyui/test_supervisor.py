@@ -15,7 +15,7 @@ import pytest
 from comfyworker.comfyui.client import NotConnected
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.locate import Installation
-from comfyworker.comfyui.supervisor import StartOptions, attend, supervise
+from comfyworker.comfyui.supervisor import StartOptions, attend, supervise, wait_silent
 from comfyworker.comfyui.tracker import PromptTracker
 from comfyworker.errors import ComfyUICrashed, ComfyUIUnreachable
 from comfyworker.settings import ComfyUISettings
@@ -75,6 +75,30 @@ async def test_killed_it_is_started_again(tmp_path: Path) -> None:
         second = await pid_of(instance)
         assert second != first
     assert [is_running(first), is_running(second)] == [False, False]
+
+
+async def test_hung_it_is_started_again(tmp_path: Path) -> None:
+    """A ComfyUI that lives but says nothing any more is killed and started again."""
+    async with supervised(tmp_path, PROGRAM, hang_timeout_s=0.5) as instance:
+        await eventually(lambda: instance.is_ready)
+        first = await pid_of(instance)
+        os.kill(first, signal.SIGSTOP)
+        await eventually(lambda: instance.restarts == 1 and instance.is_ready)
+        assert not is_running(first)
+        assert await pid_of(instance) != first
+
+
+async def test_one_that_is_idle_is_not_hung() -> None:
+    """A ComfyUI that has nothing to say is asked now and then, and is silent only when it answers no more."""
+    async with StandIn() as stand_in, attended(stand_in) as instance:
+        await eventually(lambda: instance.is_ready and instance.socket.is_open)
+        asked = stand_in.counts["/system_stats"]
+        async with asyncio.TaskGroup() as group:
+            silence = group.create_task(wait_silent(instance, 0.2))
+            await eventually(lambda: stand_in.counts["/system_stats"] >= asked + 12)
+            was_silent = silence.done()
+            await stand_in.stop()
+    assert (was_silent, silence.done()) == (False, True)
 
 
 async def test_it_never_comes_up(tmp_path: Path) -> None:

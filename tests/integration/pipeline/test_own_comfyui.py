@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
+import signal
 from pathlib import Path
+
+import psutil
 
 from support import workflows
 from support.eventually import eventually
@@ -46,6 +50,36 @@ async def test_killed_in_the_middle_of_a_job(comfyui_base: Path, comfyui_install
         assert colour_of(waiting.result().artifacts[0]) == (10, 20, 30)
         assert code(await pipeline.run(request(workflows.colour((1, 2, 3))))) == "succeeded"
     assert files_in(comfyui_base / "output") == []
+
+
+async def test_hung_in_the_middle_of_a_job(comfyui_base: Path, comfyui_install: Install) -> None:
+    """When ComfyUI lives but answers nobody, it is killed, the running job fails and the next one succeeds."""
+    watch, port = Watch(), free_port()
+    limits = {"COMFYUI_HANG_TIMEOUT_S": "3"}
+    async with pipeline_of_own(comfyui_base, comfyui_install.path, port, **limits) as pipeline:
+        async with asyncio.TaskGroup() as group:
+            graph = workflows.wait(steps=1, until_file=comfyui_base / "never")
+            job = group.create_task(pipeline.run(request(graph), on_progress=watch))
+            await watch.until_class("TestWait")
+            os.kill(pid_of(port), signal.SIGSTOP)
+        hung = job.result().error
+        assert hung is not None
+        assert (hung.code, hung.message) == (
+            "comfyui_crashed",
+            "ComfyUI ended unexpectedly (killed, since it had not answered for 3 s)",
+        )
+        assert code(await pipeline.run(request(workflows.colour((1, 2, 3))))) == "succeeded"
+
+
+def pid_of(port: int) -> int:
+    """Return the process of the ComfyUI that we have started on a port."""
+    pids: list[int] = [
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if process.cmdline()[-1] == str(port) and not any("_guard.py" in part for part in process.cmdline())
+    ]
+    assert len(pids) == 1
+    return pids[0]
 
 
 async def test_slow_to_boot_and_processes_left_behind(comfyui_base: Path, comfyui_install: Install) -> None:
