@@ -69,19 +69,22 @@ async def reporting(
     """
     reports = Reports(place, ledger, session)
     ledger.note_disk(await _disk_usage_gb())
-    async with asyncio.TaskGroup() as group:
-        tasks = (
-            group.create_task(reports.keep_telling_status(), name="report the worker's status to Vast"),
-            group.create_task(reports.keep_telling_deletes(), name="report ended requests to Vast"),
-        )
-        try:
-            yield reports
-        finally:
-            # The loops end by themselves: what is on its way is awaited, since nobody would know whether it arrived.
-            reports.stop()
-            await finish(_ended(tasks), within_s=last_within_s, name="the last reports to Vast")
-            for task in tasks:
-                task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = (
+                group.create_task(reports.keep_telling_status(), name="report the worker's status to Vast"),
+                group.create_task(reports.keep_telling_deletes(), name="report ended requests to Vast"),
+            )
+            try:
+                yield reports
+            finally:
+                # The loops end by themselves: what is on its way is awaited, since nobody would know if it arrived.
+                reports.stop()
+                await finish(_ended(tasks), within_s=last_within_s, name="the last reports to Vast")
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup as faults:
+        raise faults.exceptions[0] from None  # The group is how this waits, not what went wrong.
 
 
 async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from comfyworker.errors import InstallFailed
 from comfyworker.hosts.vast.ledger import Ledger
 from comfyworker.hosts.vast.place import Place
 from comfyworker.hosts.vast.reports import open_platform_session, reporting
@@ -177,6 +178,17 @@ async def test_the_end_does_not_wait_for_a_platform_that_is_gone(platform: VastP
         await eventually(lambda: len(platform.arrived) == 2)
     assert ledger.has_deletes
     assert ledger.take_status(disk_usage_gb=1.0).sums.served == 400.0
+
+
+async def test_what_goes_wrong_inside_is_raised_as_it_is(
+    platform: VastPlatform, ledger: Ledger, session: aiohttp.ClientSession
+) -> None:
+    """No group of exceptions is wrapped around it, and it is reported before."""
+    with pytest.raises(InstallFailed, match="no ComfyUI"):
+        async with reporting(place(platform.url), ledger, session):
+            ledger.errored("no ComfyUI is installed")
+            raise InstallFailed("no ComfyUI is installed")
+    assert [status["error_msg"] for status in platform.statuses] == ["no ComfyUI is installed"]
 
 
 async def test_reports_can_be_sent_now(platform: VastPlatform, ledger: Ledger, session: aiohttp.ClientSession) -> None:
