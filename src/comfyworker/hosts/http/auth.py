@@ -43,12 +43,16 @@ class ApiKeys:
         """
         if not self._are_needed:
             return ""
-        scheme, _, token = (authorization or "").strip().partition(" ")
-        if not token:
-            scheme, token = "bearer", scheme
-        # Compared by digest: how long the look-up takes says nothing about the key.
-        owner = self._owners.get(blake3(token.strip().encode()).digest()) if scheme.lower() == "bearer" else None
+        owner = self.known_owner(authorization)
         if owner is None:
             what = "the API key is not one of this server's" if authorization else "this server wants an API key"
             raise Unauthorized(what, hint="Send the header `Authorization: Bearer KEY`; API_KEYS lists the keys.")
         return owner
+
+    def known_owner(self, authorization: str | None) -> str | None:
+        """Return the owner of the key in an `Authorization` header; None where it has none of ours."""
+        scheme, _, token = (authorization or "").strip().partition(" ")
+        if not token:
+            scheme, token = "bearer", scheme
+        # Compared by digest: how long the look-up takes says nothing about the key.
+        return self._owners.get(blake3(token.strip().encode()).digest()) if scheme.lower() == "bearer" else None

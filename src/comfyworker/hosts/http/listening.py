@@ -23,7 +23,7 @@ def bind(settings: HttpSettings) -> Iterator[socket.socket]:
     """
     check_exposure(settings)
     try:
-        bound = _listen(settings.host, settings.port)
+        bound = listen(settings.host, settings.port)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         message = f"the server cannot listen on {settings.host}, port {settings.port}: {reason}"
@@ -36,7 +36,12 @@ def bind(settings: HttpSettings) -> Iterator[socket.socket]:
         yield bound
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        OSError: the address or the port is not free, or there are none such.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, address = found[0]
     # Not socket.create_server: its sockets know no protocol, asyncio then leaves Nagle's algorithm on, and each answer

@@ -1,0 +1,166 @@
+"""`comfyworker vast` as a real process, on a free port, with a state folder of its own and Vast's variables."""
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import json
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from support.command import COMMAND, environment
+from support.ports import free_port
+from support.serving import Serving
+from support.vast_platform import TOKEN, VastPlatform
+
+UP_WITHIN_S = 90.0
+CONTAINER_ID = 4711
+PLAIN_BENCHMARK = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": "__RANDOM_INT__"},
+    },
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "rated"}},
+}
+"""A benchmark that is over at once."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate for 127.0.0.1 that signs itself."""
+
+    file: Path
+    key_file: Path
+
+    def variables(self) -> dict[str, str]:
+        """Return the settings that have a worker serve with it."""
+        return {
+            "USE_SSL": "true",
+            "VAST_CERTIFICATE": str(self.file),
+            "VAST_CERTIFICATE_KEY": str(self.key_file),
+        }
+
+    def trusting(self) -> ssl.SSLContext:
+        """Return what a client needs who trusts it."""
+        return ssl.create_default_context(cafile=str(self.file))
+
+
+def make_certificate(folder: Path) -> Certificate:
+    """Make a certificate as Vast's instances have one."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a worker of the tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, SHA256())
+    )
+    made = Certificate(folder / "instance.crt", folder / "instance.key")
+    made.file.write_bytes(built.public_bytes(Encoding.PEM))
+    made.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    return made
+
+
+def vast_variables(platform: VastPlatform, port: int) -> dict[str, str]:
+    """Return what Vast tells the instance of a worker that listens on `port`."""
+    return {
+        "REPORT_ADDR": platform.url,
+        "MASTER_TOKEN": TOKEN,
+        "CONTAINER_ID": str(CONTAINER_ID),
+        "PUBLIC_IPADDR": "127.0.0.1",
+        "WORKER_PORT": str(port),
+        f"VAST_TCP_PORT_{port}": str(port),
+    }
+
+
+@contextlib.asynccontextmanager
+async def vast_worker(
+    comfyui_url: str | None,
+    state_dir: Path,
+    platform: VastPlatform | None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    port: int | None = None,
+    benchmark: object = PLAIN_BENCHMARK,
+    command: str = "vast",
+) -> AsyncIterator[Serving]:
+    """Start a worker; it listens when the context begins, and is stopped when that ends.
+
+    Args:
+        comfyui_url: The ComfyUI that it uses; None: what `environ` leads to.
+        state_dir: Its STATE_DIR.
+        platform: Whom it reports to; None: nobody, and requests need not be signed.
+        environ: More settings.
+        port: WORKER_PORT; None is a free one.
+        benchmark: What BENCHMARK_JSON_PATH holds; None leaves it unset.
+        command: What starts it.
+    """
+    port = port or free_port()
+    state_dir.mkdir(parents=True, exist_ok=True)
+    variables = {"STATE_DIR": str(state_dir), "LOG_FORMAT": "json", "BENCHMARK_RUNS": "2"}
+    variables |= {"UNSECURED": "true", "WORKER_PORT": str(port)} if platform is None else vast_variables(platform, port)
+    if comfyui_url is not None:
+        variables["COMFY_API_URL"] = comfyui_url
+    if benchmark is not None:
+        file = state_dir / "benchmark-of-the-test.json"
+        file.write_text(json.dumps(benchmark))
+        variables["BENCHMARK_JSON_PATH"] = str(file)
+    log_path = state_dir.parent / f"{state_dir.name}-{len(list(state_dir.parent.glob(f'{state_dir.name}-*.log')))}.log"
+    with log_path.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            command,
+            env=environment() | variables | dict(environ or {}),
+            cwd=state_dir,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    try:
+        lines = await _until_up(process, log_path)
+        yield Serving(process, lines[0].rpartition(" ")[2], lines, log_path)
+        await Serving(process, "", lines, log_path).stop()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _until_up(process: asyncio.subprocess.Process, log_path: Path) -> list[str]:
+    assert process.stdout is not None
+    lines: list[str] = []
+    async with asyncio.timeout(UP_WITHIN_S):
+        while line := (await process.stdout.readline()).decode():
+            lines.append(line.rstrip("\n"))
+            if line.startswith("# Ready when"):
+                return lines
+    code = await process.wait()
+    raise AssertionError(f"the worker ended with {code}:\n{log_path.read_text(errors='replace')[-4000:]}")
+
+
+def plain_session(server: Serving, certificate: Certificate | None = None) -> aiohttp.ClientSession:
+    """Return a client of the worker, to be closed by who opens it."""
+    connector = aiohttp.TCPConnector(ssl=True if certificate is None else certificate.trusting())
+    return aiohttp.ClientSession(server.url, connector=connector)
+
+
+def envelope(platform: VastPlatform, payload: object, *, session: object = None, **auth: Any) -> dict[str, Any]:
+    """Return a request as Vast's client sends it, freshly routed; `auth` replaces fields of its auth_data."""
+    return {"auth_data": {**platform.route(), **auth}, "session_id": session, "payload": payload}
