@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
+import aiohttp
+import stamina
 import structlog
 
 from comfyworker.finishing import finish
@@ -27,6 +30,8 @@ from comfyworker.settings import Settings
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _CANCEL_SLACK_S: Final = 5.0  # beyond the time that ComfyUI gets to let go of a job
+_SEND_WITHIN_S: Final = 60.0
+_PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _OTHERS_SENT_WITHIN_S: Final = 60.0
 
 
@@ -126,9 +131,23 @@ class Desk:
             is_last = await self._is_last(job_id)
             job_data = {**_split(whole), **({"stopPod": True} if is_last else {})}
         try:
-            await self._sdk.original("send_result")(session, job_data, job, is_stream=is_stream)
+            await self._send(session, job_data, job, is_stream=is_stream)
         finally:
             self._gate.drop(job_id)
+
+    async def _send(
+        self, session: Session, job_data: dict[str, Any], job: Mapping[str, Any], *, is_stream: bool
+    ) -> None:
+        retries = stamina.retry_context(
+            on=_may_pass, attempts=None, timeout=_SEND_WITHIN_S, wait_initial=0.2, wait_max=10.0
+        )
+        try:
+            async for attempt in retries:
+                with attempt:
+                    await self._sdk.send(session, job_data, job, is_stream=is_stream)
+        except Exception as error:  # noqa: BLE001  # the SDK's own would only have logged it, too
+            kind = type(error).__name__  # its text has the URL with its tokens
+            log.error("runpod.result_lost", job_id=job_id_of(job), error_type=kind)  # noqa: TRY400  # so would the traceback
 
     def left_comfyui(self, job_id: str) -> None:
         """Hear that ComfyUI is done with a job; called in the engine's thread."""
@@ -189,6 +208,12 @@ class Desk:
             async with asyncio.timeout(_OTHERS_SENT_WITHIN_S):
                 await self._gate.wait_sent(but=job_id)
         return True
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether a result that was not taken may be taken later."""
+    status = error.status if isinstance(error, aiohttp.ClientResponseError) else None
+    return status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING
 
 
 async def _ended(work: Work) -> None:

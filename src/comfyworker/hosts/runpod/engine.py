@@ -59,6 +59,7 @@ class Engine:
         self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_stopped = False
+        self._takes_back = False
         self._ended = asyncio.Event()
         self._jobs: asyncio.TaskGroup | None = None
         self._worker: Worker | None = None
@@ -103,15 +104,16 @@ class Engine:
         self._call(work.cancel)
 
     def take_back(self) -> None:
-        """Answer what is not done with an error that may be tried again, and cancel it; from any thread."""
+        """Answer what is not done, or comes from now on, with an error that may be tried again; from any thread."""
         self._call(self._take_back)
 
     def _take_back(self) -> None:
+        self._takes_back = True  # also what was handed over and comes only now
         for work in tuple(self._works):
             work.take_back()
 
     def _begin(self, work: Work) -> None:
-        if self._jobs is None or self._worker is None or self._ended.is_set():
+        if self._jobs is None or self._worker is None or self._takes_back:
             work.take_back()
             return
         self._works.add(work)

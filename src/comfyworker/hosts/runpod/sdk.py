@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 import structlog
@@ -25,25 +26,26 @@ from comfyworker.settings import RunPodSettings, set_environment_defaults
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 Module = Any  # Any: the SDK has no types
-SendResult = Callable[..., Awaitable[None]]
+Session = Any  # Any: aiohttp's, as the SDK has made it
 
 _SDK: Final = "runpod"
 _MODULES: Final = "runpod.serverless.modules"
+_TRANSMIT: Final = "_transmit"  # of rp_http: sends, and raises what goes wrong
 _SEAMS: Final = (("rp_scale", "get_job"), ("rp_scale", "get_stop_signals"), ("rp_job", "send_result"))
 
 
 class Seams(Protocol):
     """What stands in the place of the SDK's own functions; each is called in the SDK's event loop."""
 
-    async def take_jobs(self, session: Any, most: int) -> list[dict[str, Any]] | None:  # noqa: ANN401  # aiohttp's
+    async def take_jobs(self, session: Session, most: int) -> list[dict[str, Any]] | None:
         """Return jobs; called whenever the SDK has room for some."""
 
-    async def take_stops(self, session: Any) -> list[str]:  # noqa: ANN401  # as above
+    async def take_stops(self, session: Session) -> list[str]:
         """Return the ids of jobs to be stopped; called again and again."""
 
     async def send_result(
         self,
-        session: Any,  # noqa: ANN401  # as above
+        session: Session,
         job_data: dict[str, Any],
         job: Mapping[str, Any],
         is_stream: bool = False,  # the SDK's own signature
@@ -86,6 +88,11 @@ class Sdk:
         speech.replace(importlib.import_module(f"{_MODULES}.rp_logger").RunPodLogger)
         self._http: Module = importlib.import_module(f"{_MODULES}.rp_http")
         self._client: Module = importlib.import_module(f"{_SDK}.http_client")
+        # Its own retries are for answers of the platform with 5xx only; a broken connection loses the result.
+        self._failed: ContextVar[list[Exception] | None] = ContextVar("runpod_failed", default=None)
+        transmit = getattr(self._http, _TRANSMIT, None)
+        if transmit is not None:
+            setattr(self._http, _TRANSMIT, self._noting(transmit))
         self._originals = {name: _find(module, name) for module, name in _SEAMS}
 
     @property
@@ -100,6 +107,35 @@ class Sdk:
             message = f"RunPod's SDK has no {name}"
             raise RuntimeError(message)
         return found
+
+    async def send(
+        self, session: Session, job_data: dict[str, Any], job: Mapping[str, Any], *, is_stream: bool
+    ) -> None:
+        """Send a job's result as the SDK does, which only logs what goes wrong.
+
+        Raises:
+            Exception: whatever the SDK's HTTP client raised.
+        """
+        failed: list[Exception] = []
+        token = self._failed.set(failed)
+        try:
+            await self.original("send_result")(session, job_data, job, is_stream=is_stream)
+        finally:
+            self._failed.reset(token)
+        if failed:
+            raise failed[-1]
+
+    def _noting(self, transmit: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def noted(session: Session, url: str, job_data: str) -> None:
+            try:
+                await transmit(session, url, job_data)
+            except Exception as error:
+                failed = self._failed.get()
+                if failed is not None:
+                    failed.append(error)
+                raise
+
+        return noted
 
     def let_in(self, seams: Seams) -> None:
         """Have the SDK call `seams` instead of its own functions."""
