@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference/ that come from the code; with --check, tell which of them are stale instead."""
+"""Write the pages and the files for platforms that come from the code; with --check, tell which are stale instead."""
 
 import difflib
 import inspect
@@ -15,8 +15,9 @@ from comfyworker.cli.app import app
 from comfyworker.errors import WorkerError
 from comfyworker.settings import SettingEntry, Settings, list_settings
 from tools.http_page import http_page
+from tools.hub_listing import hub_json, test_input_json, tests_json
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+REPOSITORY = Path(__file__).resolve().parent.parent
 _NOTE = "<!-- Written by `make docs` from {source}; change it there. -->\n"
 _TYPES = {"bool": "", "str": "text", "Path": "path", "float": "number", "int": "integer"}
 
@@ -175,19 +176,22 @@ def server_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "settings.md": settings_page,
-    "errors.md": errors_page,
-    "cli.md": cli_page,
-    "http.md": server_page,
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/errors.md": errors_page,
+    "docs/reference/cli.md": cli_page,
+    "docs/reference/http.md": server_page,
+    ".runpod/hub.json": hub_json,
+    ".runpod/tests.json": tests_json,
+    "test_input.json": test_input_json,
 }
 
 
 def stale_pages() -> Iterator[str]:
     """Yield what would change in each page that is not as the code has it."""
     for name, make in PAGES.items():
-        path = REFERENCE / name
+        path = REPOSITORY / name
         old = path.read_text(encoding="utf-8") if path.exists() else ""
-        change = difflib.unified_diff(old.splitlines(), make().splitlines(), f"docs/reference/{name}", "fresh", "", "")
+        change = difflib.unified_diff(old.splitlines(), make().splitlines(), name, "fresh", "", "")
         text = "\n".join(change)
         if text:
             yield text
@@ -198,11 +202,12 @@ def main() -> None:
     if sys.argv[1:] == ["--check"]:
         stale = list(stale_pages())
         if stale:
-            sys.exit("\n".join([*stale, "", "These pages are stale: `make docs` writes them anew."]))
+            sys.exit("\n".join([*stale, "", "These files are stale: `make docs` writes them anew."]))
         return
-    REFERENCE.mkdir(parents=True, exist_ok=True)
     for name, make in PAGES.items():
-        (REFERENCE / name).write_text(make(), encoding="utf-8")
+        path = REPOSITORY / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(make(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from support.workflows import unique_prefix
 EXAMPLES = REPOSITORY / "examples"
 
 
-@pytest.mark.parametrize(("name", "size"), [("mountains.json", (960, 640)), ("poster.json", (832, 576))])
+@pytest.mark.parametrize(
+    ("name", "size"), [("mountains.json", (960, 640)), ("poster.json", (832, 576)), ("sunset.json", (384, 256))]
+)
 async def test_an_example_makes_a_picture(comfyui: RealComfyUI, name: str, size: tuple[int, int]) -> None:
     """One picture comes out, of the right size, with light and dark and many colours."""
     graph = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))
