@@ -137,8 +137,10 @@ pip: -r x
         ),
         (
             "models:\n  - {url: https://a/b, destination: /etc}",
-            "line 2: models[0].destination is not a folder below ComfyUI's models folder, "
-            "as `checkpoints` or `loras/wan`",
+            (
+                "line 2: models[0].destination is not a folder below ComfyUI's models folder, "
+                "as `checkpoints` or `loras/wan`"
+            ),
         ),
         (
             "models:\n  - {url: https://a/b, destination: vae/../..}",
