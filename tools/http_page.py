@@ -2,20 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute
-
-from comfyworker.hosts.http.app import create_app
-from comfyworker.hosts.http.auth import ApiKeys
-from comfyworker.hosts.http.context import HostContext
+from comfyworker.hosts.http.app import APIS, routes_of
+from comfyworker.hosts.http.documentation import describe
 from comfyworker.hosts.http.documents import JobInput
 from comfyworker.hosts.http.metrics import Metrics
-from comfyworker.hosts.http.signing import UrlSigner
-from comfyworker.hosts.worker import Worker
 from comfyworker.modifiers import load_modifiers
-from comfyworker.service import JobService
 from comfyworker.settings import load_settings
 
 Schema = Mapping[str, Any]  # Any: JSON Schema
@@ -80,25 +73,9 @@ class Route(NamedTuple):
 
 def server_document() -> tuple[dict[str, Any], set[Route]]:  # Any: an OpenAPI document
     """Return the OpenAPI document of a server with no settings of its own, and every route that it has."""
-    settings = load_settings({})
-    context = HostContext(
-        settings=settings,
-        service=cast("JobService", None),  # nothing is asked of it
-        worker=cast("Worker", None),  # as above
-        keys=ApiKeys(()),
-        signer=UrlSigner(bytes(32)),
-        worker_id="",
-    )
-    app = create_app(context, Metrics(), load_modifiers(settings.modifiers))
-    return app.openapi(), set(_walk(app.routes))
-
-
-def _walk(routes: Iterable[BaseRoute]) -> Iterator[Route]:
-    for route in routes:
-        if isinstance(route, APIRoute):
-            yield from (Route(method, route.path) for method in route.methods or ())
-        # FastAPI keeps routers whole that were put into another one, under a name that is not public.
-        yield from _walk(getattr(getattr(route, "original_router", None), "routes", ()))
+    routes = routes_of(APIS, Metrics())
+    modifiers = load_modifiers(load_settings({}).modifiers)
+    return describe(routes, modifiers).openapi(), {Route(way, route.path) for route in routes for way in route.methods}
 
 
 class HttpPage:

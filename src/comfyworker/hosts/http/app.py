@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Any
 
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from comfyworker._version import __version__
-from comfyworker.errors import InvalidRequest, NotFound, Problem, RequestTooLarge, WorkerError
+from comfyworker.errors import NotFound, RequestTooLarge, WorkerError
 from comfyworker.hosts.http import artifacts, comfy_v2, operation, runpod, vast
 from comfyworker.hosts.http.browsers import check_origin
 from comfyworker.hosts.http.context import HostContext
 from comfyworker.hosts.http.metrics import Metrics
-from comfyworker.hosts.http.modifier_schemas import add_modifiers
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.request_log import RequestLog
+from comfyworker.hosts.http.routing import HttpRoute, ServedRoute
 from comfyworker.hosts.http.turns import Turns
 from comfyworker.settings import HttpSettings
 from comfyworker.workflow.modifiers import Modifiers
@@ -32,11 +30,7 @@ APIS: tuple[HttpApi, ...] = (comfy_v2.API, vast.API, runpod.API)
 _METHOD_NOT_ALLOWED = 405
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _PREFLIGHT_MAX_AGE_S = 600
-_DESCRIPTION = (
-    "Runs ComfyUI workflows. The same jobs are reached in three ways: as RunPod's clients ask, as Vast's do, and as "
-    "Comfy API v2's do."
-)
-
+_DOCUMENTS = ("/openapi.json", "/docs", "/docs/oauth2-redirect")
 
 Gate = Callable[[Request], None]
 """Lets a request come to its route, or raises a WorkerError; does not read its body."""
@@ -49,7 +43,7 @@ def create_app(
     *,
     apis: tuple[HttpApi, ...] = APIS,
     gate: Gate | None = None,
-) -> FastAPI:
+) -> Starlette:
     """Return the app that serves `context`.
 
     Args:
@@ -59,22 +53,26 @@ def create_app(
         apis: What is served; the first that has a path tells its errors, and the last has all.
         gate: Stands before all routes; None is nobody.
     """
-    app = FastAPI(
-        title="comfyworker",
-        version=__version__,
-        description=_DESCRIPTION,
-        redoc_url=None,
-        redirect_slashes=False,
+    routes = routes_of(apis, metrics)
+    documents = _Documents(routes, modifiers)
+    app = Starlette(
+        routes=[
+            *(Route(path, documents, methods=["GET"]) for path in _DOCUMENTS),
+            *(ServedRoute(route) for route in routes),
+        ]
     )
+    app.router.redirect_slashes = False
     app.state.context, app.state.apis = context, apis
-    for router in (operation.router(metrics), artifacts.router(), *(api.router() for api in apis)):
-        app.include_router(router)
     app.add_exception_handler(WorkerError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_framework)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    _describe(app, modifiers)
     _guard(app, context.settings.http, metrics, gate)
     return app
+
+
+def routes_of(apis: tuple[HttpApi, ...], metrics: Metrics) -> list[HttpRoute]:
+    """Return all routes of a server with these APIs, but those of the OpenAPI document."""
+    routers = (operation.router(metrics), artifacts.router(), *(api.router() for api in apis))
+    return [route for router in routers for route in router.routes]
 
 
 def render_error(scope: Scope, error: WorkerError) -> Response:
@@ -109,39 +107,12 @@ async def _answer_framework(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """Return what the path can be asked with: starlette knows the methods of the first route only that has it."""
-    # A new scope for each: in the request's own, FastAPI has written down which route it came to.
     path, routes = request.url.path, request.app.router.routes
     asked = [{"type": "http", "method": method, "path": path} for method in _METHODS]
     return [scope["method"] for scope in asked if any(route.matches(scope)[0] is Match.FULL for route in routes)]
 
 
-async def _answer_invalid(request: Request, error: Exception) -> Response:
-    """Answer for query and path parameters that do not fit."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    problems = [
-        Problem(message=f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}", code="invalid_parameter")
-        for item in error.errors()
-    ]
-    refusal = InvalidRequest("; ".join(problem.message for problem in problems), problems=problems)
-    return render_error(request.scope, refusal)
-
-
-def _describe(app: FastAPI, modifiers: Modifiers) -> None:
-    """Add the modifiers to the OpenAPI document, once, when somebody asks for it."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        is_first = app.openapi_schema is None
-        document = plain()
-        if is_first:
-            add_modifiers(document, modifiers)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
-
-
-def _guard(app: FastAPI, settings: HttpSettings, metrics: Metrics, gate: Gate | None) -> None:
+def _guard(app: Starlette, settings: HttpSettings, metrics: Metrics, gate: Gate | None) -> None:
     """Put before the routes what holds for all of them; the last one added stands first."""
     if gate is not None:
         app.add_middleware(_Gated, gate=gate)
@@ -161,6 +132,27 @@ def _guard(app: FastAPI, settings: HttpSettings, metrics: Metrics, gate: Gate | 
         observe=metrics.request_answered,
     )
     app.add_middleware(Turns)
+
+
+class _Documents:
+    """Shows the OpenAPI document. FastAPI makes it, which is loaded for that when somebody asks, and not before."""
+
+    def __init__(self, routes: list[HttpRoute], modifiers: Modifiers) -> None:
+        self._routes = routes
+        self._modifiers = modifiers
+        self._turn = asyncio.Lock()
+        self._shown: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._turn:
+            if self._shown is None:
+                self._shown = await asyncio.to_thread(self._make)
+        await self._shown({**scope}, receive, send)  # in ours, it would write down that the request is its own
+
+    def _make(self) -> ASGIApp:
+        from comfyworker.hosts.http.documentation import describe  # noqa: PLC0415  # as said
+
+        return describe(self._routes, self._modifiers)
 
 
 class _Gated:

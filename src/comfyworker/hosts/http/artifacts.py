@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from comfyworker.errors import NotFound
 from comfyworker.hosts.http.context import context_of
+from comfyworker.hosts.http.routing import Router
 from comfyworker.service import AssetRecord
 
 # A file may be HTML or SVG: opened in a browser, it must not act as a page of this server.
@@ -18,22 +20,24 @@ _HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
 }
+_METHODS = {"GET": "read_artifact", "HEAD": "probe_artifact"}
 
 
-def router() -> APIRouter:
+def router() -> Router:
     """Return the route under which artifacts are read."""
-    routes = APIRouter(tags=["Artifacts"])
-    for method, name in (("GET", "read_artifact"), ("HEAD", "probe_artifact")):
-        routes.add_api_route(
-            "/artifacts/{token}/{name}",
-            read_artifact,
-            methods=[method],
-            summary="Read an artifact by its signed URL",
-            operation_id=name,
-            response_class=FileResponse,
-            responses={403: {"description": "Not one of this server's URLs, or expired"}, 404: {"description": "Gone"}},
-        )
+    routes = Router(tag="Artifacts", operations=_operations)
+    for method, name in _METHODS.items():
+        routes.add("/artifacts/{token}/{name}", read_artifact, methods=(method,), operation_id=name)
     return routes
+
+
+def _operations() -> Mapping[str, Mapping[str, Any]]:  # Any: what FastAPI takes
+    told = {
+        "summary": "Read an artifact by its signed URL",
+        "response_class": FileResponse,
+        "responses": {403: {"description": "Not one of this server's URLs, or expired"}, 404: {"description": "Gone"}},
+    }
+    return dict.fromkeys(_METHODS.values(), told)
 
 
 async def read_artifact(request: Request, token: str, name: str) -> Response:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from comfyworker.errors import WorkerError
+from comfyworker.hosts.http.routing import Router
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class HttpApi:
     """As the service's records have it (`Submission.api`)."""
     prefixes: tuple[str, ...]
     """Its paths: `/generate` is `/generate` itself and all below it. Errors under them are told in its shape."""
-    router: Callable[[], APIRouter]
+    router: Callable[[], Router]
     """Makes its routes; called once for each app."""
     render_error: Callable[[WorkerError], Response]
     """Makes the answer for an error that no route has answered: also wrong paths, methods and keys."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from comfyworker.hosts.http.app import APIS, Gate, create_app
 from comfyworker.hosts.http.auth import ApiKeys
@@ -58,7 +58,7 @@ _OPEN_HOUSE = House()
 
 
 @contextlib.asynccontextmanager
-async def open_app(worker: Worker, settings: Settings, house: House = _OPEN_HOUSE) -> AsyncIterator[FastAPI]:
+async def open_app(worker: Worker, settings: Settings, house: House = _OPEN_HOUSE) -> AsyncIterator[Starlette]:
     """Take up the jobs that an earlier server left, and make the app; its `state.context` is the HostContext.
 
     Args:
@@ -96,7 +96,7 @@ async def open_app(worker: Worker, settings: Settings, house: House = _OPEN_HOUS
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, bound: socket.socket, *, tls: Tls | None = None) -> AsyncIterator[None]:
+async def serving(app: Starlette, bound: socket.socket, *, tls: Tls | None = None) -> AsyncIterator[None]:
     """Answer requests on `bound` for as long as the context is open; what is being answered at its end gets 5 s.
 
     Args:
@@ -134,7 +134,7 @@ class _Server(uvicorn.Server):
         self.is_up.set()
 
 
-def _config(app: FastAPI, tls: Tls | None) -> uvicorn.Config:
+def _config(app: Starlette, tls: Tls | None) -> uvicorn.Config:
     for name in ("uvicorn.error", "uvicorn.asgi"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [_IntoOurLog()], False

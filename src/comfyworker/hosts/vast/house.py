@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 
 from comfyworker.hosts.http.app import APIS
@@ -35,7 +35,7 @@ _READS = frozenset({"GET", "HEAD"})
 @contextlib.asynccontextmanager
 async def open_house(
     worker: Worker, settings: Settings, *, ledger: Ledger, signatures: Signatures
-) -> AsyncIterator[FastAPI]:
+) -> AsyncIterator[Starlette]:
     """Make the app that Vast's clients are answered by; sessions end with the context.
 
     Args:
@@ -47,7 +47,7 @@ async def open_house(
     Raises:
         InvalidSettings: another server has this STATE_DIR, or it cannot be used.
     """
-    apps: list[FastAPI] = []
+    apps: list[Starlette] = []
 
     def context() -> HostContext:
         found: HostContext = apps[0].state.context  # nobody asks before it is there

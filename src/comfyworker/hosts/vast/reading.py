@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +18,7 @@ from comfyworker.hosts.http.context import context_of
 from comfyworker.hosts.http.limits import read_body
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.routing import Router
 from comfyworker.hosts.http.vast.answers import cancel_answer, render_error, result_answer
 from comfyworker.hosts.http.vast.routes import queue_info
 from comfyworker.hosts.local import parse_json
@@ -86,15 +86,10 @@ def reading_api(reception: Reception) -> HttpApi:
     )
 
 
-def _router(routes: ReadingRoutes) -> APIRouter:
-    made = APIRouter(tags=["Vast"])
-    listed = (
-        ("/result/{job_id}", routes.result, "vast_signed_result", "A job's result"),
-        ("/cancel/{job_id}", routes.cancel, "vast_signed_cancel", "Cancel a job"),
-        ("/queue-info", routes.queue_info, "vast_signed_queue_info", "How much there is to do"),
-    )
-    for path, handler, operation_id, summary in listed:
-        made.add_api_route(
-            path, handler, methods=["POST"], operation_id=operation_id, summary=summary, response_model=None
-        )
+def _router(routes: ReadingRoutes) -> Router:
+    made = Router(tag="Vast")
+    # Not in the OpenAPI document: it tells of the same paths for keys, and one path has one description there.
+    made.add("/result/{job_id}", routes.result, methods=("POST",))
+    made.add("/cancel/{job_id}", routes.cancel, methods=("POST",))
+    made.add("/queue-info", routes.queue_info, methods=("POST",))
     return made

@@ -14,7 +14,6 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from fastapi import APIRouter
 from pydantic import JsonValue, SecretStr
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +22,7 @@ from comfyworker.errors import InvalidRequest, NotFound, Problem, Unauthorized, 
 from comfyworker.hosts.http.limits import read_json
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.routing import Router
 from comfyworker.hosts.http.vast.codes import code_of_error
 from comfyworker.hosts.vast.on_close import OnClose, read_on_close
 from comfyworker.hosts.vast.reception import Reception
@@ -163,20 +163,13 @@ def render_error(error: WorkerError) -> Response:
     return json_answer({"error": message, "error_code": error.code}, code.status, headers)
 
 
-def _router(routes: SessionRoutes) -> APIRouter:
-    made = APIRouter(tags=["Vast"])
-    listed = (
-        ("/session/create", routes.create, "Open a session"),
-        ("/session/get", routes.get, "What a session is"),
-        ("/session/health", routes.health, "Whether a session is open"),
-        ("/session/end", routes.end, "End a session"),
-        ("/pyworker/update", routes.update, "Whether the worker updates itself: no"),
-    )
-    for path, handler, summary in listed:
-        operation_id = f"vast{path.replace('/', '_')}"
-        made.add_api_route(
-            path, handler, methods=["POST"], operation_id=operation_id, summary=summary, response_model=None
-        )
+def _router(routes: SessionRoutes) -> Router:
+    made = Router(tag="Vast")
+    made.add("/session/create", routes.create, methods=("POST",))
+    made.add("/session/get", routes.get, methods=("POST",))
+    made.add("/session/health", routes.health, methods=("POST",))
+    made.add("/session/end", routes.end, methods=("POST",))
+    made.add("/pyworker/update", routes.update, methods=("POST",))
     return made
 
 

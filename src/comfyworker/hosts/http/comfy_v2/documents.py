@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
+from comfyworker.hosts.http.comfy_v2.multipart import HASH, MEDIA_TYPE
 from comfyworker.hosts.http.documents import JobInput
 from comfyworker.jobs import ArtifactKind, JobStatus
 
-HASH = "^blake3:[0-9a-fA-F]{64}$"
-MEDIA_TYPE = r"^[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+(; ?[A-Za-z0-9.+-]+=[A-Za-z0-9.+-]+)*$"
 _ONE_LINE = "^[ -~]*$"
 
 

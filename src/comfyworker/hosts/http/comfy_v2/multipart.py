@@ -12,9 +12,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from comfyworker.errors import AssetTooLarge, InvalidRequest, Problem
-from comfyworker.hosts.http.comfy_v2.documents import MEDIA_TYPE
 from comfyworker.hosts.http.limits import iter_body
 
+HASH = "^blake3:[0-9a-fA-F]{64}$"
+MEDIA_TYPE = r"^[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+(; ?[A-Za-z0-9.+-]+=[A-Za-z0-9.+-]+)*$"
 FILE = "file"
 UNNAMED = "asset"
 """What a file is called of which nobody says."""

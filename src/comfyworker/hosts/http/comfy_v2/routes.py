@@ -5,49 +5,37 @@ Wire source: `comfy-sdk` 0.5.0, whose `comfy_low` has one function for each oper
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyworker._version import __version__
 from comfyworker.hosts.http.comfy_v2 import assets
 from comfyworker.hosts.http.comfy_v2.answers import PREFIX, job_document, list_item, render_error, sse_events
-from comfyworker.hosts.http.comfy_v2.documents import (
-    HASH,
-    AssetDocument,
-    AssetUpload,
-    ErrorEnvelope,
-    FromHash,
-    JobDocument,
-    JobList,
-    JobSubmission,
-    JobWorkflow,
-)
 from comfyworker.hosts.http.comfy_v2.listing import list_jobs, read_filter
-from comfyworker.hosts.http.comfy_v2.submission import API_NAME, KEY_HEADER, submit, workflow_of
-from comfyworker.hosts.http.context import context_of, owner_of
-from comfyworker.hosts.http.documents import request_body, schema_of
+from comfyworker.hosts.http.comfy_v2.multipart import HASH
+from comfyworker.hosts.http.comfy_v2.submission import API_NAME, submit, workflow_of
+from comfyworker.hosts.http.context import context_of
 from comfyworker.hosts.http.limits import read_body
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.routing import Owner, Router
 from comfyworker.hosts.http.sse import last_event_id, sse_answer
 from comfyworker.hosts.local import parse_json
 from comfyworker.jobs import JobStatus
 
-Owner = Annotated[str, Depends(owner_of)]
-Limit = Annotated[int, Query(ge=1, description="Jobs on a page, at most 100.")]
+Limit = Annotated[int, Field(ge=1, description="Jobs on a page, at most 100.")]
 Cursor = Annotated[
     str | None,
-    Query(description="`next_cursor` of the page before.", json_schema_extra={"pattern": "^[0-9a-f]{0,16}$"}),
+    Field(description="`next_cursor` of the page before.", json_schema_extra={"pattern": "^[0-9a-f]{0,16}$"}),
 ]
-Statuses = Annotated[list[JobStatus] | None, Query(alias="status", description="Only jobs of these.")]
-Digest = Annotated[str, Path(pattern=HASH)]
+Statuses = Annotated[list[JobStatus] | None, Field(alias="status", description="Only jobs of these.")]
+Digest = Annotated[str, Field(pattern=HASH)]
 
 _PAGE = 50
-_Routes = tuple[tuple[str, str, Any, dict[str, Any]], ...]  # Any: handlers, and what FastAPI takes beside
 
 
 async def health() -> Response:
@@ -140,106 +128,36 @@ async def delete_asset(request: Request, owner: Owner, asset_id: str) -> Respons
     return Response(status_code=204)
 
 
-def router() -> APIRouter:
+_ROUTES: Final = (
+    ("GET", "/health", health),
+    ("POST", "/jobs", create_job),
+    ("GET", "/jobs", show_jobs),
+    ("GET", "/jobs/{job_id}", show_job),
+    ("GET", "/jobs/{job_id}/workflow", show_workflow),
+    ("GET", "/jobs/{job_id}/events", stream_events),
+    ("POST", "/jobs/{job_id}/cancel", cancel_job),
+    ("POST", "/assets", create_asset),
+    ("POST", "/assets/from-hash", create_asset_from_hash),
+    ("HEAD", "/assets/by-hash/{digest}", probe_hash),
+    ("GET", "/assets/{asset_id}", show_asset),
+    ("GET", "/assets/{asset_id}/content", read_asset),
+    ("DELETE", "/assets/{asset_id}", delete_asset),
+)
+
+
+def router() -> Router:
     """Return the routes."""
-    made = APIRouter(prefix=PREFIX, tags=["Comfy API v2"])
-    for method, path, handler, beside in _ROUTES:
-        name = f"{API_NAME}_{handler.__name__}"
-        made.add_api_route(path, handler, methods=[method], operation_id=name, response_model=None, **beside)
+    made = Router(tag="Comfy API v2", prefix=PREFIX, operations=_operations)
+    for method, path, handler in _ROUTES:
+        made.add(path, handler, methods=(method,), operation_id=f"{API_NAME}_{handler.__name__}")
     return made
 
 
-def _says(summary: str, answers: dict[int, dict[str, Any]], *refusals: int, **beside: object) -> dict[str, Any]:
-    """Return a route's summary, what it answers, and which refusals its clients should expect."""
-    refused: dict[int, dict[str, Any]] = {status: {"model": ErrorEnvelope} for status in (401, *refusals)}
-    return {"summary": summary, "responses": {**answers, **refused}, "status_code": min(answers), **beside}
+def _operations() -> Mapping[str, Mapping[str, Any]]:  # Any: what FastAPI takes
+    from comfyworker.hosts.http.comfy_v2.operations import OPERATIONS  # noqa: PLC0415  # for the document only
 
+    return OPERATIONS
 
-_JOB: Final = {200: {"model": JobDocument}}
-_ASSET: Final[dict[int, dict[str, Any]]] = {
-    201: {"model": AssetDocument},
-    200: {"model": AssetDocument, "description": "The bytes were here."},
-}
-_KEY: Final = {
-    "name": KEY_HEADER,
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
-_LAST_EVENT: Final = {"name": "Last-Event-ID", "in": "header", "required": False, "schema": {"type": "string"}}
-_FILTER: Final = {
-    "name": "metadata",
-    "in": "query",
-    "required": False,
-    "style": "deepObject",
-    "schema": {
-        "type": "object",
-        "additionalProperties": {"type": "string"},
-        "propertyNames": {"minLength": 1},
-        "maxProperties": 16,
-    },
-}
-_NO_BODY: Final = {
-    200: {},
-    400: {"description": "No hash"},
-    401: {"description": "No key"},
-    404: {"description": "They are not."},
-}
-_FORM: Final = {"multipart/form-data": {"schema": schema_of(AssetUpload)}}
-_EVENTS: Final[dict[int, dict[str, Any]]] = {200: {"content": {"text/event-stream": {"schema": {}}}}}
-_BYTES: Final[dict[int, dict[str, Any]]] = {
-    200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
-}
-_ROUTES: Final[_Routes] = (
-    ("GET", "/health", health, {"summary": "Whether the server lives"}),
-    (
-        "POST",
-        "/jobs",
-        create_job,
-        _says(
-            "Submit a job",
-            {201: {"model": JobDocument}},
-            *(400, 413, 422, 429, 507),
-            openapi_extra={**request_body(JobSubmission), "parameters": [_KEY]},
-        ),
-    ),
-    (
-        "GET",
-        "/jobs",
-        show_jobs,
-        _says("List jobs", {200: {"model": JobList}}, 400, openapi_extra={"parameters": [_FILTER]}),
-    ),
-    ("GET", "/jobs/{job_id}", show_job, _says("A job", _JOB, 404)),
-    ("GET", "/jobs/{job_id}/workflow", show_workflow, _says("A job's workflow", {200: {"model": JobWorkflow}}, 404)),
-    (
-        "GET",
-        "/jobs/{job_id}/events",
-        stream_events,
-        _says("A job's events", _EVENTS, 404, openapi_extra={"parameters": [_LAST_EVENT]}),
-    ),
-    ("POST", "/jobs/{job_id}/cancel", cancel_job, _says("Cancel a job", _JOB, 404)),
-    (
-        "POST",
-        "/assets",
-        create_asset,
-        _says(
-            "Upload a file",
-            _ASSET,
-            *(400, 409, 413, 507),
-            openapi_extra={"requestBody": {"required": True, "content": _FORM}},
-        ),
-    ),
-    (
-        "POST",
-        "/assets/from-hash",
-        create_asset_from_hash,
-        _says("Make an asset of known bytes", _ASSET, 400, 404, 413, 507, openapi_extra=request_body(FromHash)),
-    ),
-    ("HEAD", "/assets/by-hash/{digest}", probe_hash, {"summary": "Whether bytes are here", "responses": _NO_BODY}),
-    ("GET", "/assets/{asset_id}", show_asset, _says("An asset", {200: {"model": AssetDocument}}, 404)),
-    ("GET", "/assets/{asset_id}/content", read_asset, _says("An asset's bytes", _BYTES, 404)),
-    ("DELETE", "/assets/{asset_id}", delete_asset, _says("Delete an asset", {204: {}}, 404)),
-)
 
 API: Final = HttpApi(name=API_NAME, prefixes=(PREFIX,), router=router, render_error=render_error)
 """Comfy API v2's clients."""

@@ -6,21 +6,21 @@ Wire source: RunPod's documentation, "Operation reference"; its SDK, `endpoint/r
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyworker.dialects import choose_dialect, wanted_id
 from comfyworker.errors import NotFound, WorkerError
-from comfyworker.hosts.http.context import base_url_of, context_of, owner_of
-from comfyworker.hosts.http.documents import request_body
+from comfyworker.hosts.http.context import base_url_of, context_of
 from comfyworker.hosts.http.health import runpod_health
 from comfyworker.hosts.http.limits import read_json
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.routing import Owner, Router
 from comfyworker.hosts.http.runpod.answers import (
     cancel_answer,
     queued_answer,
@@ -29,20 +29,18 @@ from comfyworker.hosts.http.runpod.answers import (
     status_answer,
     stream_answer,
 )
-from comfyworker.hosts.http.runpod.documents import ErrorAnswer, PurgeAnswer, RunRequest, StatusAnswer, StreamAnswer
 from comfyworker.hosts.http.runpod.refused import RefusedJobs
 from comfyworker.hosts.http.runpod.streaming import StreamMarks
 from comfyworker.hosts.http.runpod.submission import API_NAME, make_submission, read_platform
 from comfyworker.hosts.http.vast import answers as vast
 from comfyworker.service import JobRecord
 
-Owner = Annotated[str, Depends(owner_of)]
-Wait = Annotated[int | None, Query(ge=0, description="Milliseconds to wait for the job's end, at most 300000.")]
+Wait = Annotated[int | None, Field(ge=0, description="Milliseconds to wait for the job's end, at most 300000.")]
 
 _LONGEST_WAIT_S = 300.0
 _CANCELED_WITHIN_S = 2.0  # RunPod's client gives up after 3 s.
 _TAG = "RunPod"
-_Routes = tuple[tuple[str, str, tuple[str, ...], dict[str, Any]], ...]  # Any: what FastAPI takes beside
+_BELOW = "/v2/{endpoint}"
 
 
 class RunPodRoutes:
@@ -147,23 +145,31 @@ async def endpoint_health(request: Request, owner: Owner) -> Response:
     return json_answer(await runpod_health(request))
 
 
-def router() -> APIRouter:
+_ROUTES: Final = (
+    ("run", "/run", ("POST",)),
+    ("run_and_wait", "/runsync", ("POST",)),
+    ("status", "/status/{job_id}", ("GET", "POST")),
+    ("stream", "/stream/{job_id}", ("GET", "POST")),
+    ("cancel", "/cancel/{job_id}", ("POST",)),
+    ("retry", "/retry/{job_id}", ("POST",)),
+    ("purge_queue", "/purge-queue", ("POST",)),
+)
+
+
+def router() -> Router:
     """Return the routes."""
-    made, handlers = APIRouter(), RunPodRoutes()
-    below = APIRouter(prefix="/v2/{endpoint}")
-    for name, path, methods, beside in _ROUTES:
-        handler = getattr(handlers, name)
-        below.add_api_route(path, handler, methods=[*methods], include_in_schema=False)
-        if name == "cancel":
-            handler = handlers.cancel_any
+    made, handlers = Router(tag=_TAG, operations=_operations), RunPodRoutes()
+    for name, path, methods in _ROUTES:
+        handler = handlers.cancel_any if name == "cancel" else getattr(handlers, name)
         if len(methods) > 1:
             # Before those that the document shows one by one: this one tells who uses another method of both.
-            made.add_api_route(path, handler, methods=[*methods], include_in_schema=False)
+            made.add(path, handler, methods=methods)
         for method in methods:
             operation = f"{API_NAME}_{name}" + ("_by_post" if method == "POST" and len(methods) > 1 else "")
-            made.add_api_route(path, handler, methods=[method], operation_id=operation, tags=[_TAG], **beside)
-    below.add_api_route("/health", endpoint_health, methods=["GET"], include_in_schema=False)
-    made.include_router(below)
+            made.add(path, handler, methods=(method,), operation_id=operation)
+    for name, path, methods in _ROUTES:
+        made.add(f"{_BELOW}{path}", getattr(handlers, name), methods=methods)
+    made.add(f"{_BELOW}/health", endpoint_health)
     return made
 
 
@@ -171,27 +177,11 @@ def _new_id() -> str:
     return str(uuid.uuid4())
 
 
-def _answers(model: type, *statuses: int) -> dict[str, Any]:  # Any: what FastAPI takes
-    """Return what a route answers, and which refusals its clients should expect."""
-    refusals: dict[int, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in (*statuses, 401)}
-    return {"response_model": None, "responses": {200: {"model": model}, **refusals}}
+def _operations() -> Mapping[str, Mapping[str, Any]]:  # Any: what FastAPI takes
+    from comfyworker.hosts.http.runpod.operations import OPERATIONS  # noqa: PLC0415  # for the document only
 
+    return OPERATIONS
 
-_SUBMISSION: Final = {**_answers(StatusAnswer, 400, 413, 422, 429, 507), "openapi_extra": request_body(RunRequest)}
-_ROUTES: Final[_Routes] = (
-    ("run", "/run", ("POST",), {**_SUBMISSION, "summary": "Submit a job"}),
-    ("run_and_wait", "/runsync", ("POST",), {**_SUBMISSION, "summary": "Submit a job and wait for it"}),
-    ("status", "/status/{job_id}", ("GET", "POST"), {**_answers(StatusAnswer, 404), "summary": "A job's status"}),
-    ("stream", "/stream/{job_id}", ("GET", "POST"), {**_answers(StreamAnswer, 404), "summary": "A job's new files"}),
-    ("cancel", "/cancel/{job_id}", ("POST",), {**_answers(StatusAnswer, 404), "summary": "Cancel a job"}),
-    (
-        "retry",
-        "/retry/{job_id}",
-        ("POST",),
-        {**_answers(StatusAnswer, 400, 404, 429), "summary": "Run a failed job again"},
-    ),
-    ("purge_queue", "/purge-queue", ("POST",), {**_answers(PurgeAnswer), "summary": "Empty the queue"}),
-)
 
 API: Final = HttpApi(name=API_NAME, prefixes=("/",), router=router, render_error=render_error)
 """RunPod's clients; who asks for what is nobody's is taken for one of them."""

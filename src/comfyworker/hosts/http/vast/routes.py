@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from comfyworker.dialects import wanted_id
 from comfyworker.errors import InvalidRequest, WorkerError
-from comfyworker.hosts.http.context import context_of, owner_of
-from comfyworker.hosts.http.documents import schema_of
+from comfyworker.hosts.http.context import context_of
 from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.rendering import json_answer
+from comfyworker.hosts.http.routing import Owner, Router
 from comfyworker.hosts.http.sse import last_event_id, sse_answer
 from comfyworker.hosts.http.vast.answers import (
     API_NAME,
@@ -29,19 +29,15 @@ from comfyworker.hosts.http.vast.answers import (
     result_answer,
 )
 from comfyworker.hosts.http.vast.codes import CANCELED
-from comfyworker.hosts.http.vast.documents import GenerateRequest, QueueInfo, ResultAnswer, WrappedRequest
 from comfyworker.hosts.http.vast.door import Door, Visit, key_door
 from comfyworker.hosts.http.vast.streaming import life_of
 from comfyworker.hosts.http.vast.submission import make_submission
 from comfyworker.jobs import JobStatus
 from comfyworker.service import JobRecord
 
-Owner = Annotated[str, Depends(owner_of)]
-
 _ACCEPTED = 202
 _LONGEST_WAIT_S = 7 * 86400.0  # the job's own deadline ends it before
 _TAG = "Vast"
-_Answers = dict[int | str, dict[str, Any]]  # Any: FastAPI's
 
 
 class Submissions:
@@ -107,55 +103,22 @@ async def queue_info(request: Request, owner: Owner) -> Response:
     )
 
 
-def router(door: Door) -> APIRouter:
+def router(door: Door) -> Router:
     """Return the routes; `/cancel/{id}` is among RunPod's, who have it too."""
     submissions = Submissions(door)
-    made = APIRouter(tags=[_TAG])
-    refusals: _Answers = {status: {"model": ResultAnswer} for status in (401, 413, 422, 500, 503)}
-    ended: _Answers = {status: {"model": ResultAnswer} for status in (200, 499, 502)}
-    submission: dict[str, Any] = {"methods": ["POST"], "response_model": None, "openapi_extra": _BODY}  # Any: FastAPI's
-    made.add_api_route(
-        "/generate",
-        submissions.generate,
-        operation_id="vast_generate",
-        summary="Submit a job",
-        responses={_ACCEPTED: {"model": ResultAnswer}, **refusals},
-        status_code=_ACCEPTED,
-        **submission,
-    )
-    made.add_api_route(
-        "/generate/sync",
-        submissions.generate_sync,
-        operation_id="vast_generate_sync",
-        summary="Submit a job and wait for it",
-        responses={**ended, **refusals},
-        **submission,
-    )
-    made.add_api_route(
-        "/generate/stream",
-        submissions.generate_stream,
-        operation_id="vast_generate_stream",
-        summary="Submit a job and watch it",
-        responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **refusals},
-        **submission,
-    )
-    made.add_api_route(
-        "/result/{job_id}",
-        result,
-        operation_id="vast_result",
-        summary="A job's result",
-        responses={**ended, **refusals, 404: {"model": ResultAnswer}},
-        response_model=None,
-    )
-    made.add_api_route(
-        "/queue-info",
-        queue_info,
-        operation_id="vast_queue_info",
-        summary="How much there is to do",
-        responses={200: {"model": QueueInfo}, 401: {"model": ResultAnswer}},
-        response_model=None,
-    )
+    made = Router(tag=_TAG, operations=_operations)
+    made.add("/generate", submissions.generate, methods=("POST",), operation_id="vast_generate")
+    made.add("/generate/sync", submissions.generate_sync, methods=("POST",), operation_id="vast_generate_sync")
+    made.add("/generate/stream", submissions.generate_stream, methods=("POST",), operation_id="vast_generate_stream")
+    made.add("/result/{job_id}", result, operation_id="vast_result")
+    made.add("/queue-info", queue_info, operation_id="vast_queue_info")
     return made
+
+
+def _operations() -> Mapping[str, Mapping[str, Any]]:  # Any: what FastAPI takes
+    from comfyworker.hosts.http.vast.operations import OPERATIONS  # noqa: PLC0415  # for the document only
+
+    return OPERATIONS
 
 
 async def _take(request: Request, visit: Visit) -> JobRecord | Response:
@@ -209,14 +172,6 @@ async def _wait_while_there(request: Request, record: JobRecord) -> tuple[JobRec
 async def _wait_gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-_BODY: Final[dict[str, Any]] = {  # Any: JSON Schema
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"anyOf": [schema_of(GenerateRequest), schema_of(WrappedRequest)]}}},
-    }
-}
 
 
 def api_behind(door: Door) -> HttpApi:
