@@ -74,7 +74,7 @@ demo: comfyui ## Run two example workflows on a real ComfyUI; their pictures end
 test: setup comfyui object-store clients runpod vastai ## All tests, on a real ComfyUI and a real object store
 	$(BIN)/pytest -n 2 --dist loadscope
 
-bench: comfyui object-store ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
+bench: comfyui object-store runpod ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 check: setup docs-check ## Linters, types, import contracts and the generated docs

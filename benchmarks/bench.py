@@ -24,6 +24,7 @@ from benchmarks.idle_load import measure_idle_load
 from benchmarks.memory import measure_memory
 from benchmarks.preflight import measure_preflight
 from benchmarks.report import Report, Row, print_table, save_report, to_json
+from benchmarks.runpod_loop import measure_runpod_loop
 from benchmarks.start_time import measure_start_time
 from benchmarks.stored_jobs import measure_stored_jobs
 from benchmarks.uploads import measure_uploads
@@ -42,6 +43,7 @@ MEASURES: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "preflight": measure_preflight,
     "idle": measure_idle_load,
     "http": measure_http_host,
+    "runpod": measure_runpod_loop,
 }
 LINE_WIDTH = 120  # of the table, where no terminal says
 

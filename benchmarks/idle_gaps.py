@@ -81,7 +81,7 @@ async def _floor_gaps(ground: Ground) -> list[int]:
     for one in finished:
         ground.check(one.files, 1)
     ground.floor.remove_files()
-    return await _gaps(ground, [one.prompt_id for one in finished])
+    return await gaps_between(ground, [one.prompt_id for one in finished])
 
 
 async def worker_gaps(ground: Ground, worker: Worker) -> tuple[list[Answer], list[int]]:
@@ -89,9 +89,10 @@ async def worker_gaps(ground: Ground, worker: Worker) -> tuple[list[Answer], lis
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(worker.run(graph), name="job") for graph in _graphs()]
     answers = [task.result() for task in tasks]
-    return answers, await _gaps(ground, [answer.prompt_id for answer in answers])
+    return answers, await gaps_between(ground, [answer.prompt_id for answer in answers])
 
 
-async def _gaps(ground: Ground, prompt_ids: list[str]) -> list[int]:
+async def gaps_between(ground: Ground, prompt_ids: list[str]) -> list[int]:
+    """Return the milliseconds between the executions of these prompts, in the order in which ComfyUI ran them."""
     executions = sorted([await ground.execution(prompt_id) for prompt_id in prompt_ids], key=lambda one: one.begun_ms)
     return [later.begun_ms - earlier.ended_ms for earlier, later in pairwise(executions)]
