@@ -25,6 +25,7 @@ from comfyworker.settings.loading import (
 )
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
 from comfyworker.settings.platform import PlatformSettings
+from comfyworker.settings.provision import ProvisionSettings
 from comfyworker.settings.runpod import RunPodSettings
 from comfyworker.settings.service import QueueSettings
 from comfyworker.settings.vast import VastSettings
@@ -39,6 +40,7 @@ __all__ = [
     "LogSettings",
     "ModifierSettings",
     "PlatformSettings",
+    "ProvisionSettings",
     "QueueSettings",
     "RunPodSettings",
     "SettingEntry",

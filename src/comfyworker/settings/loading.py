@@ -25,6 +25,7 @@ from comfyworker.settings.groups import (
 from comfyworker.settings.http import HttpSettings
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
 from comfyworker.settings.platform import PlatformSettings
+from comfyworker.settings.provision import ProvisionSettings
 from comfyworker.settings.runpod import RunPodSettings
 from comfyworker.settings.service import QueueSettings
 from comfyworker.settings.vast import VastSettings
@@ -48,6 +49,7 @@ class Settings(Group):
     runpod: RunPodSettings = RunPodSettings()
     vast: VastSettings = VastSettings()
     volume: VolumeSettings = VolumeSettings()
+    provision: ProvisionSettings = ProvisionSettings()
     log: LogSettings = LogSettings()
     shutdown: ShutdownSettings = ShutdownSettings()
 

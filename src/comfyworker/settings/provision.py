@@ -1,0 +1,86 @@
+"""The settings of provisioning: which config.yml applies, and how models and custom nodes are fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from comfyworker.settings.groups import Group, env
+
+
+class ProvisionSettings(Group):
+    """How a machine is made ready: models and custom nodes."""
+
+    config_yml: str | None = Field(
+        default=None,
+        validation_alias=env("CONFIG_YML"),
+        description="A whole config.yml, as base64 or as it is; it wins over the file on the volume, which it "
+        "replaces.",
+    )
+    config_path: Path | None = Field(
+        default=None,
+        validation_alias=env("CONFIG_PATH"),
+        description="File to take instead of the config.yml on the volume or in the working directory.",
+    )
+    hf_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=env("HF_TOKEN", "HF_API_TOKEN", "HUGGINGFACE_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
+        description="Token for private and gated repositories of Hugging Face.",
+    )
+    civitai_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=env("CIVITAI_TOKEN", "CIVITAI_API_TOKEN"),
+        description="Token for downloads from Civitai.",
+    )
+    parallel: int = Field(
+        default=4,
+        ge=1,
+        le=32,
+        validation_alias=env("DOWNLOAD_PARALLEL"),
+        description="How many models are fetched at the same time.",
+    )
+    connections: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        validation_alias=env("DOWNLOAD_CONNECTIONS"),
+        description="How many ranges of one file are fetched at the same time, where its host takes that.",
+    )
+    attempts: int = Field(
+        default=5,
+        ge=1,
+        validation_alias=env("DOWNLOAD_ATTEMPTS"),
+        description="How often a part of a file is asked for at most while its host fails or breaks off.",
+    )
+    connect_timeout_s: float = Field(
+        default=15.0,
+        gt=0,
+        validation_alias=env("DOWNLOAD_CONNECT_TIMEOUT_S"),
+        description="Seconds within which a connection to a model's host must stand.",
+    )
+    read_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        validation_alias=env("DOWNLOAD_READ_TIMEOUT_S"),
+        description="Seconds that a model's host may stay silent in the middle of a file.",
+    )
+    download_models: bool = Field(
+        default=False,
+        validation_alias=env("DOWNLOAD_MODELS"),
+        description="Fetch models that a job's workflow lacks and names a URL for, if its host is one of "
+        "ALLOWED_MODEL_HOSTS.",
+    )
+    allowed_model_hosts: tuple[str, ...] = Field(
+        default=("huggingface.co",),
+        validation_alias=env("ALLOWED_MODEL_HOSTS"),
+        description="Hosts, with commas between them, that models may be fetched from because a job's workflow says "
+        "so; `*.example.org` is all below it.",
+    )
+
+    @field_validator("allowed_model_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
