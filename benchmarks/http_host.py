@@ -161,7 +161,7 @@ async def _measure_added(ground: Ground, url: str, size: int, budget_ms: float |
 
 
 def _sync_ms() -> float:
-    """Return how long this machine's disk takes to make 4 KB durable: /runsync waits for that three times."""
+    """Return how long this machine's disk takes to make 4 KB durable: who is told that a job was taken waits for it."""
     spent_ms = []
     with tempfile.TemporaryFile() as file:
         for _ in range(SYNCS):

@@ -22,6 +22,7 @@ from comfyworker.finishing import finish, in_thread
 from comfyworker.service.asset_table import AssetTable
 from comfyworker.service.database import Database, Transaction
 from comfyworker.service.keeping import link_or_copy, unwritten
+from comfyworker.service.live_outputs import LiveOutputs
 from comfyworker.service.packing import whole_text
 from comfyworker.service.records import AssetRecord
 from comfyworker.service.state_folder import StateFolder, sync_folder
@@ -35,9 +36,10 @@ _CLEAN_UP_WITHIN_S = 10.0
 class Assets:
     """The assets of all owners."""
 
-    def __init__(self, database: Database, folder: StateFolder, settings: QueueSettings) -> None:
-        """Keep files in `folder` and their records in `database`."""
+    def __init__(self, database: Database, folder: StateFolder, live: LiveOutputs, settings: QueueSettings) -> None:
+        """Keep files in `folder` and their records in `database`; those of jobs that are not over are in `live`."""
         self._database = database
+        self._live = live
         self._folder = folder
         self._settings = settings
         self._table = AssetTable(folder)
@@ -146,12 +148,14 @@ class Assets:
         await self._database.run(lambda transaction: self._table.delete(transaction, asset))
 
     async def _look_up(self, asset_id: str) -> AssetRecord | None:
-        now = time.time()
-        return await self._database.run(lambda transaction: self._table.find(transaction, asset_id, now))
+        now, live = time.time(), self._live.find(asset_id)
+        return live or await self._database.read(lambda transaction: self._table.find(transaction, asset_id, now))
 
     async def _find_hash(self, owner: str, digest: str) -> AssetRecord | None:
-        now = time.time()
-        return await self._database.run(lambda transaction: self._table.find_hash(transaction, owner, digest, now))
+        now, live = time.time(), self._live.find_hash(owner, digest)
+        return live or await self._database.read(
+            lambda transaction: self._table.find_hash(transaction, owner, digest, now)
+        )
 
     def _made(self, owner: str, name: str, content_type: str | None, digest: str, size_bytes: int) -> AssetRecord:
         now = time.time()

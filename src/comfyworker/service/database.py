@@ -1,7 +1,10 @@
 """One SQLite file, spoken to from one thread; what is written together is made durable together.
 
 sqlite3 of the standard library in a thread of our own, not aiosqlite: a change is several statements, which aiosqlite
-would bring to its thread one by one, and changes of several callers share one transaction here, and so one fsync.
+would bring to its thread one by one, and changes of several callers share one transaction here.
+
+A commit does not wait for the disk: a kill of the process cannot undo it. A second thread (`DurableLog`) forces it to
+the disk at once, and who must not lose it to a loss of power either waits for that.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import structlog
 
 from comfyworker.errors import InsufficientStorage, InternalError, InvalidSettings, WorkerError
 from comfyworker.finishing import in_thread
+from comfyworker.service.disk import DurableLog
 from comfyworker.service.schema import prepare_schema
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -60,6 +64,11 @@ class _Outcome(NamedTuple):
     job: _Job[Any]  # Any: each work returns its own
     value: Any
     error: Exception | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits for the disk to have it."""
+        return self.error is None and self.job.future is not None and not self.job.may_go_with_power
 
 
 class Database:
@@ -102,18 +111,18 @@ class Database:
         then: Callable[[_T], None] | None = None,
         may_go_with_power: bool = False,
     ) -> _T:
-        """Return what `work` returns, when all that it wrote is durable; works are done in the order of the calls.
+        """Return what `work` returns, when all that is written by then is durable.
 
-        A caller who is cancelled meanwhile does not stop it.
+        Works are done in the order of the calls. A caller who is cancelled meanwhile does not stop them.
 
         Args:
             work: Called in the database's thread.
-            then: Called with its result on the event loop when it is durable, also if the caller has gone.
-            may_go_with_power: Whether a loss of power may undo it, as long as a kill of the process does not; then
-                nobody waits for the disk, until something is written that must stay.
+            then: Called with its result on the event loop when it is committed, also if the caller has gone: a kill of
+                the process cannot undo it then, a loss of power still can.
+            may_go_with_power: Whether to return at that moment, too, and not to wait for the disk.
 
         Raises:
-            InsufficientStorage: the disk is full.
+            InsufficientStorage: the disk is full, or refuses what is committed; `then` has been called in that case.
             InternalError: the database failed.
             WorkerError: whatever `work` raises; what it wrote is undone.
         """
@@ -123,24 +132,51 @@ class Database:
         self._jobs.put(_Job(work, future, then, may_go_with_power))
         return await future
 
+    async def read(self, work: Callable[[Transaction], _T]) -> _T:
+        """Return what `work` reads; it waits for no disk, and may see what a loss of power can still undo.
+
+        Raises:
+            InternalError: the database failed.
+        """
+        return await self.run(work, may_go_with_power=True)
+
     def post(self, work: Callable[[Transaction], object]) -> None:
         """Do `work` in its turn; its failure is logged."""
         self._jobs.put(_Job(work, None, None))
 
     def _serve(self) -> None:
-        try:
-            connection = _open(self._path)
-        except Exception as error:  # noqa: BLE001  # brought to who opens it
-            self._call_back(functools.partial(self._tell_opened, _translated(error)))
-            return
-        self._call_back(functools.partial(self._tell_opened, None))
-        with contextlib.closing(connection):
+        with contextlib.ExitStack() as open_files:
+            try:
+                connection = open_files.enter_context(contextlib.closing(_open(self._path)))
+                disk = DurableLog(self._path.with_name(f"{self._path.name}-wal"))
+                # Before the connection, whose end does away with the log.
+                open_files.callback(disk.close)
+                # What a killed process had committed is read from now on, and told.
+                disk.force()
+            except Exception as error:  # noqa: BLE001  # brought to who opens it
+                self._call_back(functools.partial(self._tell_opened, _translated(error)))
+                return
+            self._call_back(functools.partial(self._tell_opened, None))
             is_open = True
             while is_open:
                 batch: list[_Job[Any]] = []
                 is_open = self._take(batch)
-                outcomes = _run_together(connection, batch)
-                self._call_back(functools.partial(_tell, outcomes))
+                if batch:
+                    self._do(connection, disk, batch)
+
+    def _do(self, connection: sqlite3.Connection, disk: DurableLog, batch: Sequence[_Job[Any]]) -> None:
+        """Do all works of `batch`, and tell whom it concerns: at once, and when it is durable."""
+        changes = connection.total_changes
+        outcomes = _run_together(connection, disk, batch)
+        self._call_back(functools.partial(_tell_committed, outcomes))
+        waiting, has_written = [outcome for outcome in outcomes if outcome.waits], connection.total_changes != changes
+        if waiting or has_written:
+            # Also where nobody waits: what is lost with the power is to be as little as can be.
+            disk.when_durable(functools.partial(self._tell_durable, waiting), has_written=has_written)
+
+    def _tell_durable(self, outcomes: Sequence[_Outcome], error: OSError | None) -> None:
+        if outcomes:
+            self._call_back(functools.partial(_tell_durable, outcomes, error))
 
     def _take(self, batch: list[_Job[Any]]) -> bool:
         """Wait for work and take all that there is; return whether there will be more."""
@@ -178,7 +214,7 @@ def _open(path: Path) -> sqlite3.Connection:
         # Exclusive: then WAL needs no shared memory, which network disks do not have.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         prepare_schema(connection)
     except BaseException:
@@ -187,28 +223,37 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _run_together(connection: sqlite3.Connection, batch: Sequence[_Job[Any]]) -> list[_Outcome]:
+def _run_together(connection: sqlite3.Connection, disk: DurableLog, batch: Sequence[_Job[Any]]) -> list[_Outcome]:
     """Do all works of `batch` in one transaction; one that fails does not touch the others."""
-    if not batch:
-        return []
     transaction = Transaction(connection)
     outcomes: list[_Outcome] = []
     try:
-        # What WAL commits without waiting for the disk is kept by the system, whatever becomes of the process; the next
-        # commit that waits takes it along. https://www.sqlite.org/pragma.html#pragma_synchronous
-        waits = "NORMAL" if all(job.may_go_with_power for job in batch) else "FULL"
-        connection.execute(f"PRAGMA synchronous = {waits}")
+        if disk.has_failed:
+            # What of the log has reached the disk is not known. This writes all of it into the database, and waits.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            disk.note_rewritten()
         connection.execute("BEGIN IMMEDIATE")
-        outcomes.extend(_run_one(connection, transaction, job) for job in batch)
+        if len(batch) == 1:
+            outcomes.append(_Outcome(batch[0], batch[0].work(transaction), None))
+        else:
+            outcomes.extend(_run_one(connection, transaction, job) for job in batch)
         connection.execute("COMMIT")
     except Exception as error:  # noqa: BLE001  # brought to everybody who waits for it
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         return [_Outcome(job, None, _translated(error)) for job in batch]
-    for work in transaction.afterwards:
-        with contextlib.suppress(OSError):  # Files that are in nobody's way; they go at the next start.
-            work()
+    if transaction.afterwards:
+        _do_afterwards(transaction.afterwards, disk)
     return outcomes
+
+
+def _do_afterwards(works: Sequence[Callable[[], None]], disk: DurableLog) -> None:
+    """Remove the files of what is no more, when no loss of power can bring their records back."""
+    with contextlib.suppress(OSError):  # Files that are in nobody's way; they go at the next start.
+        disk.force()
+        for work in works:
+            with contextlib.suppress(OSError):
+                work()
 
 
 def _run_one(connection: sqlite3.Connection, transaction: Transaction, job: _Job[Any]) -> _Outcome:
@@ -227,17 +272,31 @@ def _run_one(connection: sqlite3.Connection, transaction: Transaction, job: _Job
     return _Outcome(job, value, None)
 
 
-def _tell(outcomes: Sequence[_Outcome]) -> None:
-    for job, value, failure in outcomes:
-        error = failure or _tell_one(job, value)
-        if job.future is None:
+def _tell_committed(outcomes: Sequence[_Outcome]) -> None:
+    """Tell everybody who wants to hear at once, and of all failures."""
+    for outcome in outcomes:
+        job, future = outcome.job, outcome.job.future
+        error = outcome.error or _tell_one(job, outcome.value)
+        if future is None:
             if error is not None:
                 log.warning("service.not_written", error=str(error))
-        elif not job.future.done():
-            if error is None:
-                job.future.set_result(value)
-            else:
-                job.future.set_exception(error)
+        elif future.done():
+            continue  # Who asked has gone.
+        elif error is not None:
+            future.set_exception(error)
+        elif job.may_go_with_power:
+            future.set_result(outcome.value)
+
+
+def _tell_durable(outcomes: Sequence[_Outcome], error: OSError | None) -> None:
+    """Tell those who waited for the disk."""
+    for job, value, _ in outcomes:
+        if job.future is None or job.future.done():
+            continue
+        if error is None:
+            job.future.set_result(value)
+        else:
+            job.future.set_exception(_disk_fails(error))
 
 
 def _tell_one(job: _Job[Any], value: object) -> Exception | None:
@@ -251,17 +310,25 @@ def _tell_one(job: _Job[Any], value: object) -> Exception | None:
     return None
 
 
+def _disk_fails(cause: Exception) -> InsufficientStorage:
+    failure = InsufficientStorage(
+        "the disk with the worker's STATE_DIR is full or fails",
+        hint="Free space on it, or give the worker a larger disk.",
+    )
+    failure.__cause__ = cause
+    return failure
+
+
 def _translated(error: Exception) -> Exception:
     """Return what a failure of SQLite is in our words."""
+    if isinstance(error, OSError):
+        return _disk_fails(error)
     if isinstance(error, WorkerError) or not isinstance(error, sqlite3.Error):
         return error
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     failure: WorkerError
     if code in _FULL:
-        failure = InsufficientStorage(
-            "the disk with the worker's STATE_DIR is full or fails",
-            hint="Free space on it, or give the worker a larger disk.",
-        )
+        failure = _disk_fails(error)
     elif code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         failure = InvalidSettings(
             "another process has the worker's database open", hint="Stop it, or give each server its own STATE_DIR."

@@ -57,7 +57,7 @@ EventData = StatusChange | Progress | Preview | KeptArtifact | LogLine
 
 
 class Event(NamedTuple):
-    """One piece of news; the ids of a job's events grow by one."""
+    """One piece of news; the ids of a job's events grow, by one unless the server was killed in between."""
 
     id: int
     kind: EventKind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ class Expiry:
         self._running = running
         self._settings = settings
         self._sooner = asyncio.Event()
-        self._next_look_at = 0.0
+        self._next_look_at = math.inf
 
     def look_at(self, moment: float) -> None:
         """Know that something's time is over at `moment`."""
@@ -50,6 +51,7 @@ class Expiry:
         """Look, again and again."""
         while True:
             self._sooner.clear()
+            self._next_look_at = math.inf  # What comes up while this looks may be missed by it.
             try:
                 due_at = await self._look()
             except WorkerError as error:
@@ -72,7 +74,7 @@ class Expiry:
         while keys := await self._database.run(functools.partial(self._expire, now)):
             await in_thread(functools.partial(_remove_all, [self._folder.job(key) for key in keys]))
             log.info("service.results_expired", jobs=len(keys))
-        moments = [*await self._database.run(self._next), *(job.queue_until for job in self._running.waiting)]
+        moments = [*await self._database.read(self._next), *(job.queue_until for job in self._running.waiting)]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _expire(self, now: float, transaction: Transaction) -> list[str]:

@@ -17,10 +17,11 @@ from comfyworker.service.events import EventKind, EventLog, StatusChange
 from comfyworker.service.expiry import Expiry
 from comfyworker.service.job_table import JobRow
 from comfyworker.service.live import LiveJob
+from comfyworker.service.live_outputs import LiveOutputs
 from comfyworker.service.records import JobRecord, Submission
 from comfyworker.service.running import Running
 from comfyworker.service.store import JobStore, Taken
-from comfyworker.service.stored_request import store_request, wants_inline
+from comfyworker.service.stored_request import StoredRequest, store_request, wants_inline
 from comfyworker.service.tally import Tally
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -32,7 +33,16 @@ _IN_THREAD_ABOVE = 100
 class Intake:
     """Takes jobs, and knows those that are not over."""
 
-    def __init__(self, store: JobStore, running: Running, expiry: Expiry, tally: Tally, *, ttl_s: float) -> None:
+    def __init__(  # made in one place, of what that place owns
+        self,
+        store: JobStore,
+        running: Running,
+        expiry: Expiry,
+        tally: Tally,
+        outputs: LiveOutputs,
+        *,
+        ttl_s: float,
+    ) -> None:
         """Write jobs down in `store` and have them run by `running`.
 
         Args:
@@ -40,12 +50,14 @@ class Intake:
             running: What runs them.
             expiry: What is told when a job has waited too long.
             tally: What knows whether there is room.
+            outputs: What knows the files of jobs that are not over.
             ttl_s: Seconds that a job may wait that does not say.
         """
         self._store = store
         self._running = running
         self._expiry = expiry
         self._tally = tally
+        self._outputs = outputs
         self._ttl_s = ttl_s
         self.live: dict[tuple[str, str], LiveJob] = {}
         """The jobs that are not over, by owner and id."""
@@ -82,19 +94,17 @@ class Intake:
                 raise self._tally.queue_full()
             return self.shown_row(row).model_copy(update={"is_repeat": True})
 
-        def taken(taken: Taken) -> None:
-            if not taken.is_repeat:
-                job = self._admit(taken.row)
-                job.secret_parts = stored.secret_parts
-                job.note_webhook(request)
-                # One that begins at once need not be read again; those that wait take no memory.
-                begins_now = self._running.has_free_place and not stored.pinned
-                job.request = request if begins_now else None
-                self._running.join(job)
-
         ttl_s = self._ttl_s if submission.ttl_s is None else submission.ttl_s
-        with self._tally.one_more():
-            done = await self._store.add(submission, stored, record, queue_until=now + ttl_s, then=taken)
+        with self._tally.one_more(), self._running.held_place() as place:
+            begins = place.is_held
+
+            def taken(taken: Taken) -> None:
+                # It begins here, before the disk has it: its client hears of it only then.
+                if not taken.is_repeat:
+                    place.release()
+                    self._go_on_from(taken.row, submission, stored, begins=begins)
+
+            done = await self._store.add(submission, stored, record, queue_until=now + ttl_s, begins=begins, then=taken)
         shown = self.shown_row(done.row)
         return shown.model_copy(update={"is_repeat": True}) if done.is_repeat else shown
 
@@ -123,15 +133,22 @@ class Intake:
         )
         again = row._replace(record=fresh, queue_until=now + self._ttl_s)
 
+        waits: JobRecord | None = None
+
         def queued(was_over: bool) -> None:  # what the store says
+            nonlocal waits
             if was_over:
                 self._tally.retried += 1
-                self._running.join(self._admit(again))
+                job = self._admit(again)
+                waits = self.shown(job)
+                self._running.join(job)
 
         with self._tally.one_more():
-            was_over = await self._store.queue_again(again, then=queued)
+            await self._store.queue_again(again, then=queued)
+        if waits is not None:
+            return waits
         now_there = await self._store.find(owner, job_id)
-        if not was_over and now_there.record.status is JobStatus.EXPIRED:
+        if now_there.record.status is JobStatus.EXPIRED:
             raise _not_retryable(job_id, "has just expired", "Send it as a new job.")
         return self.shown_row(now_there)
 
@@ -161,13 +178,23 @@ class Intake:
         for job in self.live.values():
             job.let_go()
 
+    def _go_on_from(self, row: JobRow, submission: Submission, stored: StoredRequest, *, begins: bool) -> None:
+        """Have a job run or wait that was just written down; `begins` says whether its beginning was, too."""
+        job = self._admit(row)
+        job.secret_parts = stored.secret_parts
+        job.note_webhook(submission.request)
+        job.is_begin_written = begins
+        # One that begins at once need not be read again; those that wait take no memory.
+        job.request = submission.request if begins and not stored.pinned else None
+        self._running.join(job)
+
     def _admit(self, row: JobRow) -> LiveJob:
         """Have a job in memory that is not over."""
         reserve = functools.partial(self._store.reserve_events, row.key)
         events = EventLog(last_id=row.last_event_id, reserve=reserve)
         job = LiveJob(row.key, next(self._arrivals), row.record, queue_until=row.queue_until, events=events)
         job.has_leftovers = row.last_event_id > 0
-        job.on_output = functools.partial(self._store.note_output, job)
+        job.on_output = functools.partial(self._outputs.add, job)
         self.live[row.record.owner, row.record.id] = job
         self._expiry.look_at(row.queue_until)
         job.events.tell(EventKind.STATUS, StatusChange(JobStatus.QUEUED, self._running.waiting.position(job)))

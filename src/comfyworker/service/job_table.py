@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from comfyworker.errors import InternalError
 from comfyworker.jobs import JobError, JobStatus, Progress
 from comfyworker.service.database import Transaction
+from comfyworker.service.events import RESERVED_IDS
 from comfyworker.service.packing import pack, unpack
 from comfyworker.service.records import JobRecord, KeptArtifact, KeptResult
 from comfyworker.service.state_folder import StateFolder
@@ -53,6 +54,8 @@ class NewJob(NamedTuple):
     """None where it is a file."""
     body: bytes | None
     """None where it is a file, or where there is none."""
+    begins: bool
+    """Whether it begins at once, and need not be written down a second time for that."""
 
 
 class JobTable:
@@ -117,6 +120,13 @@ class JobTable:
             "fingerprint": job.fingerprint,
             "meta": pack(record.meta).decode(),
         }
+        if job.begins:
+            values |= {
+                "status": JobStatus.RUNNING.value,
+                "started_at": record.created_at,
+                "attempts": 1,
+                "last_event_id": RESERVED_IDS,
+            }
         sql = f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"  # noqa: S608  # the columns are ours
         seq = transaction.execute(sql, values).lastrowid
         transaction.execute("INSERT INTO payloads VALUES (?, ?, ?)", (job.key, job.request, job.body))
@@ -133,10 +143,12 @@ class JobTable:
         """Note the status of a job that is not over."""
         transaction.execute("UPDATE jobs SET status = ? WHERE key = ?", (status.value, key))
 
-    def hand_back(self, transaction: Transaction, key: str) -> None:
-        """Have a job that runs wait again, as if it had not begun."""
+    def hand_back(self, transaction: Transaction, key: str, *, event_id: int) -> None:
+        """Have a job that runs wait again, as if it had not begun; `event_id` is the last that was told."""
         transaction.execute(
-            "UPDATE jobs SET status = 'queued', started_at = NULL, attempts = attempts - 1 WHERE key = ?", (key,)
+            "UPDATE jobs SET status = 'queued', started_at = NULL, attempts = attempts - 1, last_event_id = ? "
+            "WHERE key = ?",
+            (event_id, key),
         )
 
     def reserve_events(self, transaction: Transaction, key: str, event_id: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from comfyworker.jobs import Artifact, JobRequest, JobStatus, Progress, WebhookOptions
-from comfyworker.service.events import EventKind, EventLog, LogLine, Preview, StatusChange
+from comfyworker.service.events import Event, EventKind, EventLog, LogLine, Preview, StatusChange
 from comfyworker.service.records import JobRecord, KeptArtifact
 
 
@@ -37,6 +37,8 @@ class LiveJob:
         """Whom the request names to be told of the job."""
         self.is_webhook_known = False
         """Whether the request has been read since the service began, and `webhook` is what it says."""
+        self.is_begin_written = False
+        """Whether the database says already that it runs."""
         self.runner: asyncio.Task[Any] | None = None  # Any: what came of it is told elsewhere
         """What runs it, while it does."""
         self.is_ending = False
@@ -47,13 +49,22 @@ class LiveJob:
         """Whether an earlier run may have left files."""
         self.over = asyncio.Event()
         """Set when `record` is the last one, or when the service closes."""
+        self.over_or_held_up = asyncio.Event()
+        """Set then, and before that when the disk does not take what came of it."""
         self.on_output: Callable[[KeptArtifact], None] | None = None
         """Called for each file of it that is kept."""
 
-    def let_go(self) -> None:
-        """Have nobody wait for it or listen to it any more."""
-        self.events.close()
+    def let_go(self, last: Event | None = None) -> None:
+        """Have nobody wait for it or listen to it any more; `last` is what listeners are still told."""
+        self.events.close(last)
         self.over.set()
+        self.over_or_held_up.set()
+
+    def hold_up(self) -> None:
+        """Have nobody wait any longer who asked for its end: the disk does not take it now."""
+        if self.cancel_wanted and self.record.status is JobStatus.QUEUED:
+            self.change_status(JobStatus.CANCELING)
+        self.over_or_held_up.set()
 
     @property
     def place_in_line(self) -> tuple[int, int]:

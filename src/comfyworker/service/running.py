@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
 
-from comfyworker.errors import InternalError, WorkerError
+from comfyworker.errors import InsufficientStorage, InternalError, WorkerError
 from comfyworker.jobs import JobResult, JobStatus
 from comfyworker.service.endings import canceled
-from comfyworker.service.events import EventKind, StatusChange
+from comfyworker.service.events import Event, EventKind, StatusChange
 from comfyworker.service.job_table import files_of
 from comfyworker.service.keeping import keeping_in
 from comfyworker.service.live import LiveJob
@@ -25,6 +27,21 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
+
+
+class HeldPlace:
+    """A place that is kept for one job."""
+
+    def __init__(self, *, is_held: bool, on_release: Callable[[], None]) -> None:
+        """Keep it, unless there is none."""
+        self.is_held = is_held
+        self._on_release = on_release
+
+    def release(self) -> None:
+        """Keep it no longer."""
+        if self.is_held:
+            self.is_held = False
+            self._on_release()
 
 
 class Running:
@@ -64,6 +81,7 @@ class Running:
         self._tell_end = tell_end
         self.waiting = WaitingLine()
         self._running: set[LiveJob] = set()
+        self._held = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
@@ -74,10 +92,17 @@ class Running:
         """How many jobs run."""
         return len(self._running)
 
-    @property
-    def has_free_place(self) -> bool:
-        """Whether a job that joins the line now begins at once."""
-        return len(self._running) + len(self.waiting) < self._places and not self._stopping.is_set()
+    @contextlib.contextmanager
+    def held_place(self) -> Iterator[HeldPlace]:
+        """Within the context, keep a place for a job that is being taken, if one is free that nobody waits for."""
+        is_free = len(self._running) + self._held + len(self.waiting) < self._places
+        place = HeldPlace(is_held=is_free and not self._stopping.is_set(), on_release=self._release)
+        self._held += place.is_held
+        try:
+            yield place
+        finally:
+            place.release()
+            self._start_waiting()
 
     @property
     def is_stopping(self) -> bool:
@@ -88,20 +113,34 @@ class Running:
         """Have `job` wait, or begin at once if there is a place."""
         self.waiting.join(job)
         self._start_waiting()
+        if job.is_begin_written and job not in self._running:
+            # Others were before it, or the service stops.
+            job.is_begin_written, job.request = False, None
+            self._store.note_not_begun(job)
 
     async def cancel(self, job: LiveJob) -> None:
-        """Have `job` end as canceled; when this returns, a crash does not make it run again."""
+        """Have `job` end as canceled; when this returns, neither a crash nor a loss of power makes it run again.
+
+        Where the disk takes nothing now it is canceled too, and is `canceling` until that can be written down.
+
+        Raises:
+            InsufficientStorage: the disk fails.
+        """
         if job.is_ending or job.cancel_wanted:
             return
         job.cancel_wanted = True
         if self.waiting.leave(job):
             self.end_unrun(job, canceled(job.record.id))
-            await job.over.wait()
+            await job.over_or_held_up.wait()
+            await self._store.all_durable()
             return
         job.change_status(JobStatus.CANCELING)
         if job.runner is not None:
             job.runner.cancel()
-        await self._store.set_status(job, JobStatus.CANCELING)
+        try:
+            await self._store.set_status(job, JobStatus.CANCELING)
+        except InsufficientStorage as error:
+            log.warning("service.not_written", job_id=job.record.id, error=error.message)
 
     async def cancel_waiting(self, owner: str) -> int:
         """Have all of an owner's jobs that wait end as canceled; return how many."""
@@ -112,7 +151,8 @@ class Running:
             self.waiting.leave(job)
             self.end_unrun(job, canceled(job.record.id))
         for job in jobs:
-            await job.over.wait()
+            await job.over_or_held_up.wait()
+        await self._store.all_durable()
         return len(jobs)
 
     def end_unrun(self, job: LiveJob, result: JobResult) -> None:
@@ -136,7 +176,6 @@ class Running:
         kept = kept.model_copy(update={"completed_at": kept.completed_at or now})
         for warning in kept.warnings:
             job.tell_log("warning", warning)
-        last = job.events.draft(EventKind.STATUS, StatusChange(kept.status))
         record = job.record.model_copy(
             update={
                 "status": kept.status,
@@ -147,18 +186,25 @@ class Running:
             }
         )
 
-        def told(_: None) -> None:
-            job.record = record
-            job.events.close(last)
-            job.over.set()
-            if job.runner is None:  # The runner tells of the others.
-                code = kept.error.code if kept.error else None
-                log.info("service.ended_unrun", job_id=record.id, status=str(kept.status), code=code)
-            self._on_end(job)
+        async def write() -> None:
+            # Anew for each time: what happens meanwhile is told, too.
+            last = job.events.draft(EventKind.STATUS, StatusChange(kept.status))
+            told = functools.partial(self._told, job, record, last)
+            await self._store.end(job, record, [*job.events.kept(), last], then=told)
 
         if self._tell_end is not None:
             await self._tell(job, record, self._tell_end)
-        await self._insist(lambda: self._store.end(job, record, [*job.events.kept(), last], then=told), job)
+        await self._insist(write, job)
+
+    def _told(self, job: LiveJob, record: JobRecord, last: Event, _: None) -> None:
+        """Have everybody know how a job ended, which is written down."""
+        job.record = record
+        job.let_go(last)
+        if job.runner is None:  # The runner tells of the others.
+            error = record.result.error if record.result else None
+            code = error.code if error else None
+            log.info("service.ended_unrun", job_id=record.id, status=str(record.status), code=code)
+        self._on_end(job)
 
     async def _tell(self, job: LiveJob, record: JobRecord, tell_end: EndTeller) -> None:
         try:
@@ -182,8 +228,11 @@ class Running:
                     job.runner.cancel()
             await self._idle.wait()
 
+    def _release(self) -> None:
+        self._held -= 1
+
     def _start_waiting(self) -> None:
-        while len(self._running) < self._places and not self._stopping.is_set():
+        while len(self._running) + self._held < self._places and not self._stopping.is_set():
             job = self.waiting.next()
             if job is None:
                 return
@@ -204,8 +253,9 @@ class Running:
         job.change_status(
             JobStatus.RUNNING, queue_position=None, started_at=time.time(), attempts=job.record.attempts + 1
         )
-        if not await self._insist(lambda: self._store.begin(job, event_id=job.events.reserve_more()), job):
+        if not job.is_begin_written and not await self._insist(lambda: self._store.begin(job), job):
             return
+        job.is_begin_written = False  # It may wait once more.
         result = await self._outcome(job)
         if result is not None:
             await self.end(job, result)
@@ -258,6 +308,7 @@ class Running:
                 await write()
             except WorkerError as error:
                 log.warning("service.not_written", job_id=job.record.id, error=error.message)
+                job.hold_up()
                 if self._stopping.is_set():
                     return False
             else:

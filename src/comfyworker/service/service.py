@@ -23,6 +23,7 @@ from comfyworker.service.events import Event, EventKind, StatusChange
 from comfyworker.service.expiry import Expiry
 from comfyworker.service.intake import Intake
 from comfyworker.service.live import LiveJob
+from comfyworker.service.live_outputs import LiveOutputs
 from comfyworker.service.protocol import EndTeller, Runner
 from comfyworker.service.records import Counts, JobPage, JobRecord, Submission
 from comfyworker.service.running import Running
@@ -65,7 +66,8 @@ class JobService:
         self._folder = StateFolder(folder)
         self._database = Database(self._folder.database)
         self._store = JobStore(self._database, self._folder)
-        self.assets = Assets(self._database, self._folder, settings)
+        self._outputs = LiveOutputs()
+        self.assets = Assets(self._database, self._folder, self._outputs, settings)
         """The files that owners can name."""
         self._group = asyncio.TaskGroup()
         self._running = Running(
@@ -81,7 +83,9 @@ class JobService:
         self._expiry = Expiry(self._database, self._folder, self._store, self._running, settings)
         self._tally = Tally(self._running, settings, places=places)
         self._on_end = on_end
-        self._intake = Intake(self._store, self._running, self._expiry, self._tally, ttl_s=settings.ttl_s)
+        self._intake = Intake(
+            self._store, self._running, self._expiry, self._tally, self._outputs, ttl_s=settings.ttl_s
+        )
         self._at_start: Counter[JobStatus] = Counter()
         self._exit = contextlib.AsyncExitStack()
 
@@ -96,7 +100,7 @@ class JobService:
             await in_thread(self._folder.take)
             exit_stack.callback(self._folder.release)
             await exit_stack.enter_async_context(self._database)
-            rows = await self._database.run(self._store.jobs.unfinished)
+            rows = await self._database.read(self._store.jobs.unfinished)
             counted = await self._store.count()
             self._at_start = Counter({status: counted[status] for status in counted if status.is_terminal})
             strays = await self._database.run(self._clean_up)
@@ -286,6 +290,7 @@ class JobService:
     def _ended(self, job: LiveJob) -> None:
         record = job.record
         self._intake.live.pop((record.owner, record.id), None)
+        self._outputs.drop(job)
         self._tally.note_end(record)
         if record.expires_at is not None:
             self._expiry.look_at(record.expires_at)

@@ -17,7 +17,7 @@ from comfyworker.service.events import Event, pack_events, unpack_events
 from comfyworker.service.job_table import JobRow, JobTable, NewJob, files_of
 from comfyworker.service.keeping import link_or_copy, unwritten
 from comfyworker.service.live import LiveJob
-from comfyworker.service.records import JobRecord, KeptArtifact, Submission
+from comfyworker.service.records import JobRecord, Submission
 from comfyworker.service.state_folder import StateFolder, remove, sync_folder, write_durably
 from comfyworker.service.stored_request import StoredRequest, load_request
 
@@ -52,9 +52,18 @@ class JobStore:
         record: JobRecord,
         *,
         queue_until: float,
+        begins: bool,
         then: Callable[[Taken], None],
     ) -> Taken:
-        """Write a job down, unless it is there already; `then` hears of it also if the caller has gone.
+        """Write a job down, unless it is there already; it is durable when this returns.
+
+        Args:
+            submission: What came in.
+            stored: Its request, as it is written down.
+            record: The job.
+            queue_until: When it has waited too long, in seconds of Unix time.
+            begins: Whether it begins at once: then that is written down with it.
+            then: Hears of it before, when a kill of the process cannot undo it, also if the caller has gone.
 
         Raises:
             IdempotencyKeyReused: another job has its id or its idempotency key.
@@ -75,6 +84,7 @@ class JobStore:
             idempotency_key=submission.idempotency_key,
             request=None if _REQUEST in large else stored.content,
             body=None if _BODY in large else body,
+            begins=begins,
         )
         is_ours = False
 
@@ -111,19 +121,19 @@ class JobStore:
         Raises:
             NotFound: the owner has none of this id.
         """
-        row = await self._database.run(lambda transaction: self.jobs.find(transaction, owner, job_id))
+        row = await self._database.read(lambda transaction: self.jobs.find(transaction, owner, job_id))
         if row is None:
             raise not_found(job_id)
         return row
 
     async def events(self, row: JobRow) -> list[Event]:
         """Return the events of a job that is over."""
-        packed = await self._database.run(lambda transaction: self.jobs.events(transaction, row.key))
+        packed = await self._database.read(lambda transaction: self.jobs.events(transaction, row.key))
         return unpack_events(packed, files_of(row.record.result)) if packed else []
 
-    async def begin(self, job: LiveJob, *, event_id: int) -> None:
+    async def begin(self, job: LiveJob) -> None:
         """Write down that a job runs; a loss of power may undo that, and the job begins for the first time again."""
-        record = job.record
+        record, event_id = job.record, job.events.reserve_more()
         await self._database.run(
             lambda transaction: self.jobs.begin(
                 transaction,
@@ -143,23 +153,44 @@ class JobStore:
 
     async def hand_back(self, job: LiveJob) -> None:
         """Have a job that runs wait for the next start."""
-        await self._database.run(lambda transaction: self.jobs.hand_back(transaction, job.key))
+        event_id = job.events.last_id + 1  # That it waits again is told, too.
+        await self._database.run(lambda transaction: self.jobs.hand_back(transaction, job.key, event_id=event_id))
+
+    def note_not_begun(self, job: LiveJob) -> None:
+        """Have a job wait that was to begin at once, and did not."""
+        event_id = job.events.reserve_more()
+        self._database.post(lambda transaction: self.jobs.hand_back(transaction, job.key, event_id=event_id))
 
     async def end(self, job: LiveJob, record: JobRecord, events: list[Event], *, then: Callable[[None], None]) -> None:
-        """Write down what came of a job, and which files it left."""
+        """Write down what came of a job, and which files it left.
+
+        No kill of the process undoes that. A loss of power may, for as long as the disk takes: then the job runs again.
+        """
         packed, last_id = pack_events(events), events[-1].id
-        outputs = files_of(record.result)
+        # Those that were told while it ran stay, whatever became of it.
+        outputs = {output.asset_id: output for output in (*job.record.outputs, *files_of(record.result))}
 
         def write(transaction: Transaction) -> None:
             self.jobs.end(transaction, job.key, record, events=packed, last_event_id=last_id)
-            self._put_outputs(transaction, job.key, record, outputs)
+            created_at = record.started_at or record.created_at
+            self.assets.put_outputs(
+                transaction,
+                job.key,
+                record.owner,
+                tuple(outputs.values()),
+                created_at=created_at,
+                expires_at=record.expires_at,
+            )
 
-        await self._database.run(write, then=then)
+        await self._database.run(write, then=then, may_go_with_power=True)
 
-    def note_output(self, job: LiveJob, output: KeptArtifact) -> None:
-        """Have a file of a job that still runs found among the assets."""
-        record = job.record
-        self._database.post(lambda transaction: self._put_outputs(transaction, job.key, record, (output,)))
+    async def all_durable(self) -> None:
+        """Return when no loss of power can undo anything that has been written by now.
+
+        Raises:
+            InsufficientStorage: the disk refuses.
+        """
+        await self._database.run(lambda _: None)
 
     def reserve_events(self, key: str, event_id: int) -> None:
         """Note up to which id a job's events may be told."""
@@ -187,7 +218,7 @@ class JobStore:
         self, owner: str, *, before: int | None, limit: int, statuses: Collection[JobStatus], api: str | None
     ) -> list[JobRow]:
         """Return an owner's jobs, newest first."""
-        return await self._database.run(
+        return await self._database.read(
             lambda transaction: self.jobs.page(
                 transaction, owner, before=before, limit=limit, statuses=statuses, api=api
             )
@@ -195,11 +226,11 @@ class JobStore:
 
     async def count(self) -> dict[JobStatus, int]:
         """Return how many jobs of each status there are."""
-        return await self._database.run(self.jobs.count)
+        return await self._database.read(self.jobs.count)
 
     async def request(self, key: str, secret_parts: dict[str, object] | None = None) -> JobRequest | None:
         """Return the request of a job; None if it has expired."""
-        content, _ = await self._database.run(lambda transaction: self.jobs.payload(transaction, key))
+        content, _ = await self._database.read(lambda transaction: self.jobs.payload(transaction, key))
         folder = self._folder.job(key)
         if content is not None:
             return load_request(content, folder, secret_parts)
@@ -222,7 +253,7 @@ class JobStore:
 
     async def body(self, key: str) -> bytes | None:
         """Return what the API wanted to read again; None if there is nothing, or if it has expired."""
-        _, body = await self._database.run(lambda transaction: self.jobs.payload(transaction, key))
+        _, body = await self._database.read(lambda transaction: self.jobs.payload(transaction, key))
         path = self._folder.job(key) / _BODY
         if body is not None or not path.exists():
             return body
@@ -244,14 +275,6 @@ class JobStore:
         seq = self.jobs.insert(transaction, new)
         row = JobRow(new.key, seq, new.record, new.queue_until, new.has_secrets, new.fingerprint, last_event_id=0)
         return Taken(row, is_repeat=False)
-
-    def _put_outputs(
-        self, transaction: Transaction, key: str, record: JobRecord, outputs: tuple[KeptArtifact, ...]
-    ) -> None:
-        created_at = record.started_at or record.created_at
-        self.assets.put_outputs(
-            transaction, key, record.owner, outputs, created_at=created_at, expires_at=record.expires_at
-        )
 
     def _write(self, key: str, large: dict[str, bytes], pinned: dict[str, Path]) -> None:
         """Have a job's files in its folder; those that it only names would be gone with who owns them."""

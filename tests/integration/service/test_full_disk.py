@@ -37,8 +37,12 @@ async def chunks():
 async def main(disk):
     told = {}
     async with JobService(runner, QueueSettings(), folder=disk / "state", places=1) as service:
-        await service.submit(submission("taken"))
+        for job_id in ("taken", "waits", "waits too"):
+            await service.submit(submission(job_id))
         fill(disk)
+        async with asyncio.timeout(10):
+            told["canceled"] = (await service.cancel("", "waits")).status
+            told["purged"] = await service.purge("")
         for name, call in {
             "small": lambda: service.submit(submission("small", body=b"x" * 60_000)),
             "large": lambda: service.submit(submission("large", body=b"x" * 300_000)),
@@ -53,6 +57,8 @@ async def main(disk):
         told["while full"] = waited.is_terminal
         (disk / "filler").unlink()
         told["with room"] = (await service.wait("", "taken", timeout_s=60)).status
+        told["canceled then"] = (await service.wait("", "waits", timeout_s=60)).status
+        told["purged then"] = (await service.wait("", "waits too", timeout_s=60)).status
         await service.submit(submission("small"))
         told["again"] = (await service.wait("", "small", timeout_s=60)).status
         told["strays"] = [path.name for room in ("assets", "jobs") for path in (disk / "state" / room).iterdir()]
@@ -121,13 +127,20 @@ async def test_an_upload_without_room_for_its_record_leaves_nothing(tmp_path: Pa
 
 
 async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    """What cannot be written is refused as insufficient_storage; a job that was taken ends when there is room again."""
+    """What cannot be written is refused as insufficient_storage; a job that was taken ends when there is room again.
+
+    Who cancels one that waits hears so at once.
+    """
     assert await run_on_small_disk(PROGRAM, tmp_path) == {
+        "canceled": "canceling",
+        "purged": 1,
         "small": "insufficient_storage",
         "large": "insufficient_storage",
         "upload": "insufficient_storage",
         "while full": False,
         "with room": "succeeded",
+        "canceled then": "canceled",
+        "purged then": "canceled",
         "again": "succeeded",
         "strays": [],
     }

@@ -1,6 +1,8 @@
 """The database's thread: works are done in turn, together, and each for itself."""
 
 import asyncio
+import contextlib
+import functools
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,8 +10,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from comfyworker.errors import InternalError, InvalidSettings, NotFound
+from comfyworker.errors import InsufficientStorage, InternalError, InvalidSettings, NotFound
 from comfyworker.service.database import Database, Transaction
+from support.eventually import eventually
+from support.power import SlowDisk, after_power_loss
 
 
 @pytest.fixture
@@ -57,18 +61,86 @@ async def test_nobody_else_can_read_the_files(database: Database, tmp_path: Path
     assert modes_in(tmp_path) == {"jobs.sqlite3": 0o600, "jobs.sqlite3-wal": 0o600}
 
 
-async def test_what_may_go_with_the_power_waits_for_no_disk(database: Database) -> None:
-    """Together with what must stay it does; each commit says so anew."""
+def count_names(path: Path) -> int:
+    """Return how many names a database has."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM names").fetchone()[0])
 
-    def waits(transaction: Transaction) -> int:
-        return int(transaction.execute("PRAGMA synchronous").fetchone()[0])
 
-    full, normal = 2, 1
-    assert await database.run(waits) == full
-    assert await database.run(waits, may_go_with_power=True) == normal
-    together = (database.run(add("a"), may_go_with_power=True), database.run(waits), database.run(waits))
-    _, *told = await asyncio.gather(*together)
-    assert told == [full, full]
+async def test_what_may_go_with_the_power_waits_for_no_disk(
+    database: Database, slow_disk: SlowDisk, tmp_path: Path
+) -> None:
+    """A kill cannot undo it, a loss of power can; who must not lose what was written is told when none can."""
+    await database.run(add("a"))
+    path, log = tmp_path / "jobs.sqlite3", tmp_path / "jobs.sqlite3-wal"
+    durable_bytes, heard = log.stat().st_size, list[object]()
+    slow_disk.goes_on.clear()
+    assert await database.run(add("b"), may_go_with_power=True) == "b"
+    waits = asyncio.ensure_future(database.run(add("c"), then=heard.append))
+    await eventually(lambda: heard == ["c"])
+    assert await database.read(names) == ["a", "b", "c"]
+    assert not waits.done()
+    assert count_names(after_power_loss(path, tmp_path / "kill", log.stat().st_size)) == 3
+    assert count_names(after_power_loss(path, tmp_path / "power", durable_bytes)) == 1
+    slow_disk.goes_on.set()
+    assert await waits == "c"
+
+
+async def test_what_nobody_waits_for_is_forced_to_the_disk_at_once(database: Database, slow_disk: SlowDisk) -> None:
+    """And what only reads asks the disk for nothing."""
+    await database.run(names)
+    assert slow_disk.count == 0
+    await database.run(add("a"), may_go_with_power=True)
+    await eventually(lambda: slow_disk.count == 1)
+
+
+async def test_a_busy_disk_takes_many_commits_at_once(database: Database, slow_disk: SlowDisk) -> None:
+    """What is written while it is busy shares the next time."""
+    slow_disk.goes_on.clear()
+    slow_disk.is_asked.clear()
+    first = asyncio.ensure_future(database.run(add("first")))
+    await eventually(slow_disk.is_asked.is_set)
+    heard: list[object] = []
+    others = []
+    for number in range(20):
+        others.append(asyncio.ensure_future(database.run(add(str(number)), then=heard.append)))
+        await eventually(functools.partial(lambda count: len(heard) == count, number + 1))
+    slow_disk.goes_on.set()
+    await asyncio.gather(first, *others)
+    assert slow_disk.count == 2
+
+
+async def test_a_disk_that_fails_is_told_until_all_is_written_anew(
+    database: Database, slow_disk: SlowDisk, tmp_path: Path
+) -> None:
+    """Linux tells of a failure once: what was committed before is brought to the disk by another way."""
+    log = tmp_path / "jobs.sqlite3-wal"
+    slow_disk.fails = True
+    with pytest.raises(InsufficientStorage):
+        await database.run(add("a"))
+    slow_disk.fails = False
+    await database.run(add("b"))
+    # The log begins anew: "a" is in the database itself, which SQLite has forced to the disk.
+    assert count_names(after_power_loss(tmp_path / "jobs.sqlite3", tmp_path / "power", 0)) == 1
+    assert count_names(after_power_loss(tmp_path / "jobs.sqlite3", tmp_path / "kill", log.stat().st_size)) == 2
+
+
+async def test_files_go_when_no_loss_of_power_brings_their_records_back(
+    database: Database, slow_disk: SlowDisk
+) -> None:
+    """Where the disk fails they stay: the next start removes what is nobody's."""
+    done: list[str] = []
+
+    def work(transaction: Transaction) -> None:
+        transaction.execute("INSERT INTO names VALUES ('a')")
+        transaction.after_commit(lambda: done.append(f"synced {slow_disk.count} times"))
+
+    await database.run(work)
+    assert done == ["synced 1 times"]
+    slow_disk.fails = True
+    with pytest.raises(InsufficientStorage):
+        await database.run(lambda transaction: transaction.after_commit(lambda: done.append("failed")))
+    assert done == ["synced 1 times"]
 
 
 async def test_works_are_done_in_the_order_of_the_calls(database: Database) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
+
+import pytest
 
 from comfyworker.jobs import JobStatus, WebhookOptions
 from comfyworker.service import JobRecord, JobService
@@ -43,15 +46,16 @@ async def test_an_end_that_takes_long_keeps_nothing_else(tmp_path: Path) -> None
     assert ended.status is JobStatus.EXPIRED
 
 
-async def test_a_start_does_not_wait_for_ends(tmp_path: Path) -> None:
+async def test_a_start_does_not_wait_for_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs whose time was over when the server came back end one beside the other, while it serves."""
     runner = PlainRunner(tmp_path / "made")
     runner.gate.clear()
     async with service_in(tmp_path / "state", runner, places=1) as service:
         await service.submit(submission("runs"))
         for name in ("a", "b"):
-            await service.submit(submission(name, ttl_s=0.001))
-        await service.drain(0)
+            await service.submit(submission(name, ttl_s=60))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 120)
     heard, told = asyncio.Event(), []
 
     async def tell_end(record: JobRecord, webhook: WebhookOptions | None) -> None:
