@@ -1,0 +1,102 @@
+"""How many jobs a worker of RunPod's takes."""
+
+import asyncio
+
+import pytest
+
+from comfyworker.hosts.runpod.gate import MOST_EXTRA, Gate
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now_s
+
+
+def test_nothing_is_taken_before_comfyui_is_ready() -> None:
+    """A gate begins shut, and opens for the places in ComfyUI's queues and one job more."""
+    gate = Gate()
+    assert gate.room == 0
+    gate.open(2)
+    assert gate.room == 3
+
+
+def test_a_job_has_its_place_until_it_leaves_comfyui() -> None:
+    """From when it is handed over; delivering its files takes no place."""
+    gate = Gate()
+    gate.open(1)
+    gate.hand_over(["a", "b"])
+    assert (gate.room, gate.running) == (0, 2)
+    gate.enter("a")
+    assert gate.room == 0
+    gate.leave_comfyui("a")
+    gate.leave_comfyui("a")
+    assert (gate.room, gate.running) == (1, 2)
+    gate.answer("a")
+    assert (gate.room, gate.running) == (1, 1)
+    gate.drop("b")
+    assert (gate.room, gate.running) == (2, 0)
+
+
+@pytest.mark.parametrize(("job_s", "extra"), [(1.0, 0), (0.2, 0), (0.1, 2), (0.05, 3), (0.001, MOST_EXTRA)], ids=str)
+def test_short_jobs_are_held_in_larger_numbers(job_s: float, extra: int) -> None:
+    """As many as run while one is fetched, which took 50 ms at the platform and 100 ms in the SDK; four at most."""
+    clock = Clock()
+    gate = Gate(clock=clock)
+    gate.open(2)
+    gate.note_poll(30.0)  # waited for a job to come at all
+    gate.note_poll(0.05)
+    for number in range(5):
+        gate.hand_over([f"{number}"])
+        clock.now_s += 0.1
+        gate.enter(f"{number}")
+        clock.now_s += job_s
+        gate.leave_comfyui(f"{number}")
+        gate.drop(f"{number}")
+    assert gate.extra == extra
+    assert gate.room == 3 + extra
+
+
+def test_a_closed_gate_stays_closed() -> None:
+    """Whatever becomes of the jobs that are in."""
+    gate = Gate()
+    gate.open(1)
+    gate.close()
+    gate.open(2)
+    assert (gate.room, gate.is_closed) == (0, True)
+
+
+async def test_one_job_in_its_life() -> None:
+    """With REFRESH_WORKER the gate lets one job in, and closes behind it."""
+    gate = Gate(takes_one=True)
+    gate.open(8)
+    assert await gate.wait_room() == 1
+    gate.hand_over(["a"])
+    assert (gate.is_closed, await gate.wait_room()) == (True, 0)
+
+
+async def test_room_is_waited_for() -> None:
+    """Whoever waits is woken by the change that makes room, or by the end."""
+    gate = Gate()
+    gate.open(1)
+    gate.hand_over(["a", "b"])
+    async with asyncio.TaskGroup() as group:
+        room = group.create_task(gate.wait_room())
+        closed = group.create_task(gate.wait_closed())
+        answered = group.create_task(gate.wait_answered())
+        await asyncio.sleep(0)
+        gate.enter("a")
+        gate.leave_comfyui("a")
+        assert await room == 1
+        assert not closed.done()
+        gate.close()
+        await closed
+        gate.drop("b")
+        assert not answered.done()
+        gate.answer("a")
+        await answered
