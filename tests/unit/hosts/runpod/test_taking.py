@@ -146,12 +146,15 @@ async def test_a_failure_is_the_sdks_after_a_pause() -> None:
         await taker.take(platform, 20)
     await platform.asked.get()
     platform.answers.put_nowait(OSError("broken"))
-    async with asyncio.TaskGroup() as group:
-        asking = group.create_task(taker.take(platform, 20))
+
+    async def close_when_asked() -> None:
         await platform.asked.get()
         gate.close()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(close_when_asked())
         with pytest.raises(OSError, match="broken"):
-            await asking
+            await taker.take(platform, 20)
 
 
 async def test_stops_are_passed_on_until_the_end() -> None:
