@@ -72,7 +72,7 @@ class HttpSettings(Group):
         ge=0,
         validation_alias=env("DRAIN_TIMEOUT_S", "DRAIN_TIMEOUT"),
         description="Seconds that running jobs get after SIGTERM or Ctrl-C; then they are taken back, and run at the "
-        "next start.",
+        "next start. On RunPod they are answered with an error that says to send them again.",
     )
 
     @field_validator("api_keys", "cors_origins", mode="before")
