@@ -15,6 +15,8 @@ from comfyworker.settings import ComfyUISettings, list_settings, process_environ
 _NEEDED = ("custom_nodes", "user", "input", "output", "models")
 # What belongs to the worker's own interpreter would lead ComfyUI's astray.
 _OWN_PYTHON = frozenset({"PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PYTHONSTARTUP", "__PYVENV_LAUNCHER__"})
+# Node packs fetch models of their own from Hugging Face, whose library reads these.
+_FOR_NODES = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"})
 
 
 class LaunchPlan(BaseModel):
@@ -79,7 +81,7 @@ def plan_launch(  # noqa: PLR0913  # what differs between ComfyUIs that are star
 
 def child_environment(environ: Mapping[str, str], *, gpu: str | None) -> dict[str, str]:
     """Return the environment for ComfyUI: the worker's, without its own secrets and its interpreter's variables."""
-    secrets = {name for entry in list_settings() if entry.is_secret for name in entry.names}
+    secrets = {name for entry in list_settings() if entry.is_secret for name in entry.names} - _FOR_NODES
     child = {name: value for name, value in environ.items() if name not in secrets | _OWN_PYTHON}
     child["PYTHONUNBUFFERED"] = "1"
     if gpu is not None:
