@@ -75,7 +75,7 @@ def find_model_places(
     *,
     cwd: Path,
     own_models: Path | None,
-    volumes: Sequence[tuple[Origin, Path]] = KNOWN_VOLUMES,
+    volumes: Sequence[tuple[Origin, Path]] | None = None,
 ) -> tuple[ModelPlace, ...]:
     """Return the places that were looked at, in the order in which ComfyUI shall search them.
 
@@ -86,7 +86,7 @@ def find_model_places(
         settings: MODELS_PATH.
         cwd: Where `./workspace` lies, and a relative MODELS_PATH.
         own_models: The models folder of the ComfyUI itself, which needs no second mention; None if there is none.
-        volumes: Where volumes are mounted.
+        volumes: Where volumes are mounted; None is where platforms do that.
     """
     own = _real(own_models)
     found = []
@@ -94,7 +94,7 @@ def find_model_places(
         path = (cwd / settings.models_path.expanduser()).absolute()
         found.append(_examine(path, Origin.MODELS_PATH, own))
     seen = {_real(place.root) for place in found}
-    for origin, root in volumes:
+    for origin, root in KNOWN_VOLUMES if volumes is None else volumes:
         place = _examine(root, origin, own)
         # /workspace is often a link to /runpod-volume, so that a pod's paths work for both.
         if (origin is Origin.NETWORK_VOLUME or place.trees) and _real(root) not in seen:

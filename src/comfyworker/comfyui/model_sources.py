@@ -49,13 +49,13 @@ class ModelSources:
         self._places = find_model_places(self._settings, cwd=self._cwd, own_models=own_models)
         for place in self._places:
             _log_place(place, is_wanted=self._settings.debug)
-        text = render_extra_paths(list_extra_paths(self._places, own_models=own_models))
-        if not text:
-            return None
         try:
-            return write_extra_paths(text, self._folder)
+            text = render_extra_paths(list_extra_paths(self._places, own_models=own_models))
+            return write_extra_paths(text, self._folder) if text else None
         except OSError as error:
-            log.warning("volume.left_out", reason=error.strerror, advice="Name a folder in STATE_DIR that is writable.")
+            log.warning(
+                "volume.left_out", reason=error.strerror, advice="Give the worker a STATE_DIR that it may write."
+            )
             return None
 
     async def report(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyworker.comfyui import gpus, locate
+from comfyworker.comfyui import gpus, locate, model_places
 from comfyworker.comfyui.diagnosis import diagnose
 from comfyworker.comfyui.finding import Finding, Level, format_bytes, worst_level
 from comfyworker.comfyui.gpus import Gpu
@@ -18,9 +18,10 @@ H200 = Gpu(index=0, name="NVIDIA H200", driver="570.1", memory_bytes=150_000_000
 
 @pytest.fixture(autouse=True)
 def _bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide what the tester's machine has: GPUs, environments, and ComfyUIs in absolute places."""
+    """Hide what the tester's machine has: GPUs, environments, volumes, and ComfyUIs in absolute places."""
     monkeypatch.setattr(gpus, "_DEVICES", Path("/nowhere"))
     monkeypatch.setattr(locate, "_SHARED_ENVIRONMENT", Path("/nowhere"))
+    monkeypatch.setattr(model_places, "KNOWN_VOLUMES", ())
     monkeypatch.setenv("PATH", "/nowhere")
 
 

@@ -1,13 +1,15 @@
 """What a ComfyUI that is started is told of volumes, and what the log says of them."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from comfyworker.comfyui import model_places
 from comfyworker.comfyui.locate import Installation
-from comfyworker.comfyui.model_places import ModelPlace, Origin, find_model_places
+from comfyworker.comfyui.model_places import Origin
 from comfyworker.comfyui.model_sources import ModelSources
 from comfyworker.settings import VolumeSettings
 
@@ -15,11 +17,7 @@ from comfyworker.settings import VolumeSettings
 @pytest.fixture(autouse=True)
 def _no_volumes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Have the volumes of platforms below the test's folder: the tester's machine may have some."""
-
-    def find(settings: VolumeSettings, **given: Any) -> tuple[ModelPlace, ...]:
-        return find_model_places(settings, **given, volumes=((Origin.NETWORK_VOLUME, tmp_path / "runpod-volume"),))
-
-    monkeypatch.setattr("comfyworker.comfyui.model_sources.find_model_places", find)
+    monkeypatch.setattr(model_places, "KNOWN_VOLUMES", ((Origin.NETWORK_VOLUME, tmp_path / "runpod-volume"),))
 
 
 def sources(tmp_path: Path, **settings: Any) -> ModelSources:
@@ -135,3 +133,16 @@ async def test_the_debug_switch_tells_that_there_is_no_volume(tmp_path: Path) ->
         ("volume.reported", None),
     ]
     assert "Choose a network volume" in events[0]["advice"]
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither STATE_DIR nor the folder for temporary files takes the file, ComfyUI starts without the volume."""
+    make_model(tmp_path / "runpod-volume/models/loras/a.safetensors")
+    (tmp_path / "state").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with capture_logs() as events:
+        assert sources(tmp_path).prepare(installation(tmp_path)) is None
+    assert [(event["event"], event["log_level"]) for event in events] == [
+        ("volume.found", "info"),
+        ("volume.left_out", "warning"),
+    ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from comfyworker.comfyui import gpus
+from comfyworker.comfyui import gpus, model_places
 from comfyworker.comfyui.diagnosis import diagnose
 from comfyworker.comfyui.finding import Finding, Level
 from comfyworker.comfyui.model_places import ModelPlace, ModelTree, Origin
@@ -72,6 +72,7 @@ def test_doubts_are_told_up_to_a_number(tmp_path: Path) -> None:
 async def test_doctor_tells_of_models_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """MODELS_PATH is looked through, and ComfyUI's own empty folder is then no cause for a warning."""
     monkeypatch.setattr(gpus, "_DEVICES", Path("/nowhere"))
+    monkeypatch.setattr(model_places, "KNOWN_VOLUMES", ())
     write(tmp_path / "more/loras/a.safetensors")
     (tmp_path / "own").mkdir()
     (tmp_path / "own/main.py").touch()
