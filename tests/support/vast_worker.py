@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import ssl
@@ -60,7 +60,7 @@ def make_certificate(folder: Path) -> Certificate:
     """Make a certificate as Vast's instances have one."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a worker of the tests")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     built = (
         x509.CertificateBuilder()
@@ -68,8 +68,8 @@ def make_certificate(folder: Path) -> Certificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(address, critical=False)
         .sign(key, SHA256())
     )
@@ -114,16 +114,13 @@ async def vast_worker(
         command: What starts it.
     """
     port = port or free_port()
-    state_dir.mkdir(parents=True, exist_ok=True)
+    log_path = _new_log(state_dir)
     variables = {"STATE_DIR": str(state_dir), "LOG_FORMAT": "json", "BENCHMARK_RUNS": "2"}
     variables |= {"UNSECURED": "true", "WORKER_PORT": str(port)} if platform is None else vast_variables(platform, port)
     if comfyui_url is not None:
         variables["COMFY_API_URL"] = comfyui_url
     if benchmark is not None:
-        file = state_dir / "benchmark-of-the-test.json"
-        file.write_text(json.dumps(benchmark))
-        variables["BENCHMARK_JSON_PATH"] = str(file)
-    log_path = state_dir.parent / f"{state_dir.name}-{len(list(state_dir.parent.glob(f'{state_dir.name}-*.log')))}.log"
+        variables["BENCHMARK_JSON_PATH"] = str(_written(benchmark, state_dir / "benchmark-of-the-test.json"))
     with log_path.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
@@ -152,7 +149,23 @@ async def _until_up(process: asyncio.subprocess.Process, log_path: Path) -> list
             if line.startswith("# Ready when"):
                 return lines
     code = await process.wait()
-    raise AssertionError(f"the worker ended with {code}:\n{log_path.read_text(errors='replace')[-4000:]}")
+    raise AssertionError(f"the worker ended with {code}:\n{_tail(log_path)}")
+
+
+def _new_log(state_dir: Path) -> Path:
+    """Return a file beside the state folder, for the next worker on it."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    count = len(list(state_dir.parent.glob(f"{state_dir.name}-*.log")))
+    return state_dir.parent / f"{state_dir.name}-{count}.log"
+
+
+def _written(value: object, file: Path) -> Path:
+    file.write_text(json.dumps(value), encoding="utf-8")
+    return file
+
+
+def _tail(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")[-4000:]
 
 
 def plain_session(server: Serving, certificate: Certificate | None = None) -> aiohttp.ClientSession:
