@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from comfyworker.comfyui.client import ComfyUIClient
 
-_POLL_S = 0.1
-_QUIET_LOOKS = 3  # without a trace: a submission that was cut off may still be on its way through ComfyUI
+_POLL_S = 0.05
+_QUIET_LOOKS = 2  # a submission that was cut off may still be on its way through ComfyUI
 _AGAIN_S = 2.0  # a node may swallow an interrupt, and go on
 
 
