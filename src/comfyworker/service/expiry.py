@@ -40,10 +40,12 @@ class Expiry:
         self._running = running
         self._settings = settings
         self._sooner = asyncio.Event()
-        self._next_look_at = math.inf
+        self._next_look_at = -math.inf
+        self._told = math.inf
 
     def look_at(self, moment: float) -> None:
         """Know that something's time is over at `moment`."""
+        self._told = min(self._told, moment)
         if moment < self._next_look_at:
             self._sooner.set()
 
@@ -51,14 +53,15 @@ class Expiry:
         """Look, again and again."""
         while True:
             self._sooner.clear()
-            self._next_look_at = math.inf  # What comes up while this looks may be missed by it.
+            # While this looks nothing need wake it: what comes up meanwhile, and may be missed, is heeded behind it.
+            self._next_look_at, self._told = -math.inf, math.inf
             try:
                 due_at = await self._look()
             except WorkerError as error:
                 log.warning("service.not_expired", error=error.message)
                 due_at = None
             now = time.time()
-            self._next_look_at = min(due_at or now + _LONGEST_SLEEP_S, now + _LONGEST_SLEEP_S)
+            self._next_look_at = min(due_at or math.inf, self._told, now + _LONGEST_SLEEP_S)
             try:
                 async with asyncio.timeout(max(self._next_look_at - now, 0.01)):
                     await self._sooner.wait()

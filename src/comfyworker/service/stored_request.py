@@ -38,7 +38,7 @@ def store_request(request: JobRequest) -> StoredRequest:
     }
     pinned = {f"inputs/{index}": file.path for index, file in enumerate(request.files) if file.path is not None}
     try:
-        plain = _without_secrets(request).model_dump()
+        plain = (_without_secrets(request) if secret_parts else request).model_dump()
         asked = {name: value for name, value in plain.items() if name not in _NOT_ASKED_FOR}
         digest = blake3(json.dumps(asked, sort_keys=True, default=_plain).encode()).hexdigest()
         for place in pinned:
