@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from support.processes import is_running, parent_of
 from support.real_comfyui import Install, RealComfyUI, comfyui_environ
 from support.runpod_platform import RunPodPlatform
 from support.runpod_worker import RunPodWorker, on_comfyui, runpod_worker
-from support.stand_in import PROGRAM
+from support.stand_in import PROGRAM, StandIn
 
 
 def children_of(pid: int) -> set[int]:
@@ -111,7 +112,12 @@ async def test_a_stream_has_progress_files_and_the_answer(comfyui: RealComfyUI, 
         large = await platform.submit(workflows.noise(800, 800))
         bad = await platform.submit(workflows.failing(message="bang"))
         await platform.wait(good, large, bad)
+        stopped = await platform.submit(workflows.wait(until_file=tmp_path / "never"))
+        await platform.until(lambda: stopped.pieces)
+        await platform.stop(stopped)
+        await worker.logged("job.canceled")
         assert await worker.stop() == 0
+    assert stopped.result is None
     *told, file, answer = good.pieces
     assert told
     assert all(set(piece) == {"progress"} for piece in told)
@@ -122,6 +128,11 @@ async def test_a_stream_has_progress_files_and_the_answer(comfyui: RealComfyUI, 
     assert [piece for piece in large.pieces if "images" in piece] == []
     assert "bang" in bad.error
     assert bad.output["error_code"] == "node_execution_error"
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Return how much later one timestamp of the log is than another."""
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 async def test_comfyui_starts_first_and_nothing_outlives_the_worker(
@@ -143,8 +154,9 @@ async def test_comfyui_starts_first_and_nothing_outlives_the_worker(
         phases = {phase["name"]: phase for phase in ticket.output["cold_start"]["phases"]}
         assert phases["comfyui"]["begun_s"] <= phases["sdk"]["begun_s"]
         assert phases["sdk"]["ended_s"] <= phases["comfyui"]["ended_s"]
-        names = [event["event"] for event in worker.log()]
-        assert names.index("comfyui.started") < names.index("runpod.sdk_started")
+        started, answered = (worker.events(name)[0]["timestamp"] for name in ("comfyui.started", "startup.ready"))
+        sdk_began = phases["sdk"]["begun_s"] - ticket.output["cold_start"]["total_s"]
+        assert seconds_between(answered, started) <= sdk_began
         await platform.until(lambda: platform.pings)
         below = children_of(worker.pid)
         below |= {grandchild for child in below for grandchild in children_of(child)}
@@ -177,6 +189,19 @@ async def test_a_worker_whose_comfyui_does_not_start_takes_no_job(tmp_path: Path
         assert (ticket.taken_at, platform.asked) == (None, [])
         assert "[comfyui_crashed]" in worker.stderr()
         assert "no such GPU" in worker.stderr()
+
+
+async def test_a_comfyui_of_somebody_elses_may_take_its_time(tmp_path: Path) -> None:
+    """One at COMFY_API_URL that does not answer yet is waited for, and no job is taken meanwhile."""
+    comfyui = StandIn()
+    environ = {"COMFY_API_URL": comfyui.url, "COMFY_API_AVAILABLE_TIMEOUT_S": "0.1"}
+    async with RunPodPlatform() as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
+        await worker.logged("runpod.sdk_started")
+        await worker.logged("comfyui.unreachable")
+        assert platform.asked == []
+        async with comfyui:
+            await platform.until(lambda: platform.polls)
+            assert await worker.stop() == 0
 
 
 async def crash_comfyui(worker: RunPodWorker, start: int) -> None:

@@ -65,7 +65,7 @@ async def waits_in_comfyui(comfyui: RealComfyUI, count: int) -> None:
 
 
 async def test_ten_queued_jobs_are_answered_each_with_its_own(runpod: RunPod) -> None:
-    """They end as they came, with one answer each; the worker never asks for more than it may hold."""
+    """One answer each; the worker never asks for more than it may hold. Neighbours may end in either order."""
     platform = runpod.platform
     asked_before, delivered_before = len(platform.asked), len(platform.delivered)
     tickets = await platform.submit_all([workflows.colour((number, 5, 6)) for number in range(10)])
@@ -74,7 +74,7 @@ async def test_ten_queued_jobs_are_answered_each_with_its_own(runpod: RunPod) ->
         (None, [(number, 5, 6)]) for number in range(10)
     ]
     assert [ticket.result_count for ticket in tickets] == [1] * 10
-    assert platform.delivered[delivered_before:] == [ticket.id for ticket in tickets]
+    assert sorted(platform.delivered[delivered_before:]) == sorted(ticket.id for ticket in tickets)
     assert max(platform.asked[asked_before:], default=1) <= 7
 
 

@@ -16,6 +16,7 @@ import stamina
 import structlog
 
 from comfyworker.finishing import finish
+from comfyworker.hosts.runpod.answering import answer_of, broken
 from comfyworker.hosts.runpod.crossing import Crossing
 from comfyworker.hosts.runpod.engine import Engine
 from comfyworker.hosts.runpod.gate import Gate
@@ -25,6 +26,7 @@ from comfyworker.hosts.runpod.sdk import Sdk
 from comfyworker.hosts.runpod.submission import job_id_of
 from comfyworker.hosts.runpod.taking import Job, Session, Stops, Taker
 from comfyworker.hosts.runpod.work import Work
+from comfyworker.jobs import JobResult
 from comfyworker.settings import Settings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -180,6 +182,10 @@ class Desk:
             if work is not None:
                 await self._cancel(work)
             raise
+        except Exception:
+            # The SDK would send a traceback to the client.
+            log.exception("runpod.broke", job_id=job_id)
+            answer = answer_of(job, JobResult.refused(job_id, broken()), self._settings)
         finally:
             # Whoever is canceled is never sent; a canceled job gives room for another one.
             self._gate.drop(job_id)

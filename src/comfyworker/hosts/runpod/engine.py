@@ -72,7 +72,7 @@ class Engine:
         self._thread.start()
 
     def wait_open(self) -> None:
-        """Wait until jobs can be given; ComfyUI itself may still be starting.
+        """Wait until jobs can be given; ComfyUI's process is there, and may still be starting.
 
         Raises:
             WorkerError: it could not be opened: there is no ComfyUI, or a setting does not fit.
@@ -146,6 +146,9 @@ class Engine:
             group = await asyncio.TaskGroup().__aenter__()
             watch = group.create_task(self._watch(worker.pipeline.pool), name="watch over ComfyUI")
             self._jobs, self._worker = group, worker
+            # The tasks that start ComfyUI come as far as to its process: the import of the SDK, which comes next in
+            # the main thread, would keep them waiting for 0.2 s.
+            await asyncio.sleep(0)
             self._opened.set_result(None)
             try:
                 if not self._is_stopped:  # before there was a loop to tell

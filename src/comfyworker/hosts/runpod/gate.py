@@ -15,6 +15,8 @@ from typing import Final
 
 MOST_EXTRA: Final = 4
 """Jobs that may be taken beyond the usual ones where jobs are shorter than the time it takes to get one."""
+MOST_LEAVING: Final = 8
+"""Jobs that may be past ComfyUI, their files or their answers on the way, while new ones are taken."""
 _REMEMBERED: Final = 8
 
 
@@ -22,7 +24,7 @@ class Gate:
     """The jobs of this worker by how far they are, and the room that is left for more.
 
     A job is handed over by the platform, enters its handler, leaves ComfyUI, is answered, and its answer is sent.
-    Up to where it leaves ComfyUI it takes a place; delivering it takes none.
+    Up to where it leaves ComfyUI it takes a place; then it only counts where many are slow to leave.
     """
 
     def __init__(self, *, takes_one: bool = False, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -69,7 +71,10 @@ class Gate:
             return 0
         if self._takes_one:
             return 1
-        return max(self._places + 1 + self.extra - len(self._handed) - len(self._inside), 0)
+        coming = len(self._handed) + len(self._inside)
+        leaving = len(self._delivering) + len(self._answered)
+        most = self._places + 1 + self.extra
+        return max(min(most - coming, most + MOST_LEAVING - coming - leaving), 0)
 
     @property
     def extra(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
@@ -19,21 +18,18 @@ async def wait_ready(pool: ComfyUIPool, settings: ComfyUISettings) -> None:
     Raises:
         ComfyUIUnavailable: none does.
     """
-    changed = _changes(pool)
+    if not settings.api_urls:
+        await pool.any_ready()  # its start has a time limit of its own
+        return
     late: ComfyUIUnavailable | None = None
     try:
         async with asyncio.timeout(settings.start_timeout_s):
-            while True:
-                changed.clear()
+            while not any(instance.is_ready for instance in pool.instances):
                 try:
                     await pool.any_ready()
                 except ComfyUIUnavailable as error:
-                    if not settings.api_urls:
-                        raise
                     late = error
-                    await changed.wait()
-                else:
-                    return
+                    await pool.wait_changed()
     except TimeoutError as error:
         raise late or ComfyUIUnavailable(
             f"no ComfyUI was ready within {settings.start_timeout_s:g} s",
@@ -43,26 +39,8 @@ async def wait_ready(pool: ComfyUIPool, settings: ComfyUISettings) -> None:
 
 async def wait_given_up(pool: ComfyUIPool) -> WorkerError:
     """Wait until no ComfyUI is likely to take jobs any more; return why."""
-    changed = _changes(pool)
     while True:
-        changed.clear()
         failures = [instance.failure for instance in pool.instances]
         if failures and failures[0] is not None and all(failures):
             return failures[0]
-        await changed.wait()
-
-
-def _changes(pool: ComfyUIPool) -> asyncio.Event:
-    """Return an event that is set by every change of a ComfyUI; the pool goes on hearing of them."""
-    changed = asyncio.Event()
-    for instance in pool.instances:
-        instance.on_change = _both(instance.on_change, changed.set)
-    return changed
-
-
-def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
-    def tell() -> None:
-        first()
-        second()
-
-    return tell
+        await pool.wait_changed()

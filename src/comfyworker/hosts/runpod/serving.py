@@ -8,11 +8,12 @@ from typing import Any, Final
 import structlog
 
 from comfyworker.errors import InvalidSettings, WorkerError
+from comfyworker.hosts.runpod.answering import broken
 from comfyworker.hosts.runpod.crossing import Crossing
 from comfyworker.hosts.runpod.desk import Desk
 from comfyworker.hosts.runpod.engine import Engine
 from comfyworker.hosts.runpod.forks import guard_forks
-from comfyworker.hosts.runpod.gate import MOST_EXTRA, Gate
+from comfyworker.hosts.runpod.gate import MOST_EXTRA, MOST_LEAVING, Gate
 from comfyworker.hosts.runpod.sdk import Sdk, check_installed
 from comfyworker.hosts.runpod.speech import Speech
 from comfyworker.hosts.runpod.stopping import Stopping, ended_by_signals
@@ -21,7 +22,6 @@ from comfyworker.settings import Settings, process_environment
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-_DELIVERING: Final = 16  # jobs whose files are on their way, or their answers, beside those that have a place
 _SECRET_NAMES: Final = ("RUNPOD_AI_API_KEY", "RUNPOD_API_KEY")
 
 
@@ -48,6 +48,12 @@ def run(settings: Settings, *, startup: Startup, cwd: Path | None = None) -> int
         life = _Life(settings, startup, cwd)
         try:
             life.run(speech)
+        except WorkerError:
+            raise
+        except Exception:
+            # The SDK's own hook for it would leave out what we cut from its messages.
+            log.exception("runpod.broke")
+            life.failure = broken()
         finally:
             life.engine.stop()
             log.info("runpod.stopped")
@@ -90,9 +96,9 @@ class _Life:
     def run(self, speech: Speech) -> None:
         """Run from the start to the end."""
         self.engine.start()
+        self.engine.wait_open()
         with self._startup.phase(SDK):
             sdk = Sdk(self._settings.runpod, speech)
-        self.engine.wait_open()
         self._desk = desk = Desk(
             self._settings,
             engine=self.engine,
@@ -122,7 +128,7 @@ class _Life:
         # The SDK sleeps for a second when it is full, and counts a job twice as long as it waits for its handler; so
         # it is never full, and the gate says how many jobs there are. Always the same: a change would wait for the end
         # of every job.
-        return 2 * (usual + MOST_EXTRA + _DELIVERING) if has_seams else usual
+        return 2 * (usual + MOST_EXTRA + MOST_LEAVING) if has_seams else usual
 
     def _open(self, places: int) -> None:
         self._gate.open(places)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from comfyworker.hosts.runpod.gate import MOST_EXTRA, Gate
+from comfyworker.hosts.runpod.gate import MOST_EXTRA, MOST_LEAVING, Gate
 
 
 class Clock:
@@ -60,6 +60,20 @@ def test_short_jobs_are_held_in_larger_numbers(job_s: float, extra: int) -> None
         gate.drop(f"{number}")
     assert gate.extra == extra
     assert gate.room == 3 + extra
+
+
+def test_slow_deliveries_stop_the_taking_at_last() -> None:
+    """Eight jobs may be past ComfyUI while new ones are taken, unsent answers included; a further one takes a place."""
+    gate = Gate(clock=lambda: 0.0)
+    gate.open(1)
+    for number in range(MOST_LEAVING + 1):
+        gate.enter(f"{number}")
+        gate.leave_comfyui(f"{number}")
+    assert gate.room == 1
+    gate.answer("0")
+    assert gate.room == 1
+    gate.drop("0")
+    assert gate.room == 2
 
 
 def test_a_closed_gate_stays_closed() -> None:
