@@ -10,8 +10,9 @@ import itertools
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -84,6 +85,10 @@ class VastPlatform:
     always: dict[str, Fault] = field(default_factory=dict)
     covers: SignedFields = "url"
     arrived: list[Arrival] = field(default_factory=list)
+    routed: int = 0
+    """How often /route/ gave away the worker."""
+    root_certificate: Path | None = None
+    """What clients trust beside the system's authorities: Vast's client asks for it before all else."""
     worker_url: str | None = None
     """Where /route/ leads; None: to the worker that has reported to be ready."""
 
@@ -133,12 +138,18 @@ class VastPlatform:
         """Return whether the worker has reported that it takes requests."""
         return bool(self.statuses) and _is_ready(self.statuses[-1])
 
+    async def forget(self) -> None:
+        """Forget what arrived, once the worker has reported that it has nothing to do; its last report is kept."""
+        await eventually(lambda: self.statuses[-1]["num_requests_working"] == 0, within_s=30)
+        self.arrived[:] = self.taken("/worker_status/")[-1:]
+
     def route(self, *, cost: float = 100, request_idx: int = 0) -> dict[str, Any]:
         """Return what /route/ answers: a signed place at the worker, or that there is none yet."""
         index = request_idx or next(self._indexes)
         url = self.worker_url or (self.statuses[-1]["url"] if self.is_ready() else None)
         if url is None:
             return {"endpoint": ENDPOINT, "request_idx": index, "status": "no ready worker"}
+        self.routed += 1
         numbers = {"cost": cost, "reqnum": next(self._reqnums), "request_idx": index}
         return self.signer.auth_data(url, covers=self.covers, **numbers)
 
@@ -149,6 +160,7 @@ class VastPlatform:
         app.router.add_post("/delete_requests/", self._take)
         app.router.add_post("/route/", self._route)
         app.router.add_get("/api/v0/endptjobs/", self._endpoints)
+        app.router.add_get("/static/jvastai_root.cer", self._root_certificate)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -190,6 +202,10 @@ class VastPlatform:
         told = await request.json()
         return web.json_response(self.route(cost=told["cost"], request_idx=told["request_idx"]))
 
+    async def _root_certificate(self, _request: web.Request) -> web.Response:
+        assert self.root_certificate is not None, "a platform with clients needs a certificate for them to trust"
+        return web.Response(body=self.root_certificate.read_bytes())
+
     async def _endpoints(self, _request: web.Request) -> web.Response:
         endpoint = {"id": 1, "endpoint_name": ENDPOINT, "api_key": API_KEY, "user_id": 1, "created_at": 0.0}
         return web.json_response({"results": [endpoint]})
@@ -198,9 +214,3 @@ class VastPlatform:
 def _is_ready(status: Mapping[str, Any]) -> bool:
     """Return whether Vast would send requests to a worker that reports this."""
     return status["loadtime"] > 0 and status["max_perf"] > 0 and not status["error_msg"]
-
-
-def keys_of(reports: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield each key of the reports with the type of its value, once, in the reports' order."""
-    seen = {(key, type(value).__name__) for report in reports for key, value in report.items()}
-    yield from sorted(seen)

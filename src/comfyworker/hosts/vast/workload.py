@@ -12,7 +12,7 @@ _UNIT_TIME_S = 23.0
 _UNIT_WORKLOAD = 200.0
 _USUAL_COST = 100.0
 """What Vast's client says a request costs where its caller does not."""
-DEFAULT_WORKLOAD = _USUAL_TIME_S * _UNIT_WORKLOAD / _UNIT_TIME_S
+DEFAULT_WORKLOAD = _USUAL_TIME_S / _UNIT_TIME_S * _UNIT_WORKLOAD
 """The workload of a request that does not say how long it takes, and of each run of the benchmark."""
 
 
@@ -24,7 +24,7 @@ def workload_of(expected_time: object) -> float:
     rates the worker in the other unit.
     """
     seconds = _positive(expected_time)
-    return min(_USUAL_TIME_S if seconds is None else seconds, _LONGEST_TIME_S) * _UNIT_WORKLOAD / _UNIT_TIME_S
+    return min(_USUAL_TIME_S if seconds is None else seconds, _LONGEST_TIME_S) / _UNIT_TIME_S * _UNIT_WORKLOAD
 
 
 def workload_of_cost(cost: object) -> float:

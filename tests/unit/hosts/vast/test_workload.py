@@ -23,9 +23,9 @@ def test_what_is_no_time_counts_as_usual(senseless: object) -> None:
 
 @given(ANYTHING)
 def test_a_workload_is_always_a_figure_to_add_up(value: object) -> None:
-    """Whatever comes: finite, above zero, and no more than a day's."""
-    assert 0 < workload_of(value) <= workload_of(86_400)
-    assert 0 < workload_of_cost(value) <= workload_of(86_400)
+    """Whatever comes: finite, not negative, and no more than a day's."""
+    assert 0 <= workload_of(value) <= workload_of(86_400)
+    assert 0 <= workload_of_cost(value) <= workload_of(86_400)
 
 
 @pytest.mark.parametrize(
