@@ -184,10 +184,14 @@ async def test_what_goes_wrong_inside_is_raised_as_it_is(
     platform: VastPlatform, ledger: Ledger, session: aiohttp.ClientSession
 ) -> None:
     """No group of exceptions is wrapped around it, and it is reported before."""
-    with pytest.raises(InstallFailed, match="no ComfyUI"):
+
+    async def life() -> None:
         async with reporting(place(platform.url), ledger, session):
             ledger.errored("no ComfyUI is installed")
             raise InstallFailed("no ComfyUI is installed")
+
+    with pytest.raises(InstallFailed, match="no ComfyUI"):
+        await life()
     assert [status["error_msg"] for status in platform.statuses] == ["no ComfyUI is installed"]
 
 
