@@ -35,6 +35,7 @@ class BenchmarkFailed(Exception):
     def __init__(self, source: str, error: JobError) -> None:
         """Keep why."""
         super().__init__(f"the benchmark ({source}) failed: {error.message}")
+        self.may_pass = error.retryable
 
 
 @dataclass(frozen=True)

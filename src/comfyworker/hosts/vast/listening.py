@@ -15,6 +15,7 @@ from comfyworker.settings import VastSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NO_PASSWORD = ""  # or OpenSSL would ask the terminal for one
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104  # requests come from outside, and are signed
 
 
@@ -49,7 +50,9 @@ def check_certificate(settings: VastSettings) -> tuple[Path, Path] | None:
         return None
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-            settings.certificate, settings.certificate_key
+            settings.certificate,
+            settings.certificate_key,
+            password=_NO_PASSWORD,
         )
     except OSError as error:  # ssl.SSLError is one
         is_there = settings.certificate.is_file() and settings.certificate_key.is_file()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
 from starlette.requests import Request
 
 from comfyworker.errors import Unauthorized, WorkerError
@@ -34,6 +35,8 @@ from comfyworker.hosts.vast.signatures import AuthData, Signatures, SignedForm, 
 from comfyworker.hosts.vast.workload import workload_of
 from comfyworker.jobs import JobStatus
 from comfyworker.service import JobRecord
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 SIGNED_OWNER: Final = "vast"
 _LONGEST_WAIT_S = 7 * 86400.0  # the job's own deadline ends it before
@@ -80,6 +83,7 @@ class Reception:
         self.replays = Replays()
         self._unsecured = unsecured
         self._group = asyncio.TaskGroup()
+        self._followed: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Be ready to follow jobs."""
@@ -89,7 +93,9 @@ class Reception:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the jobs that are followed: the service has let go of them."""
+        """Close the accounts of the jobs that are still followed: they run no more here."""
+        for task in tuple(self._followed):
+            task.cancel()
         await self._group.__aexit__(None, None, None)
 
     @contextlib.asynccontextmanager
@@ -146,7 +152,10 @@ class Reception:
 
     def follow(self, request: Request, record: JobRecord, entry: Entry, session: Session | None) -> None:
         """Find out in the background what comes of a job, and tell the ledger."""
-        self._group.create_task(self._follow(request, record, entry, session), name=f"account of {record.id}")
+        following = self._follow(request, record, entry, session)
+        task = self._group.create_task(following, name=f"account of {record.id}")
+        self._followed.add(task)
+        task.add_done_callback(self._followed.discard)
 
     def _read_auth(self, auth_data: object) -> AuthData | None:
         try:
@@ -174,10 +183,11 @@ class Reception:
         try:
             with waiting:
                 ended = await service.wait(record.owner, record.id, timeout_s=_LONGEST_WAIT_S)
+            close_account(self.ledger, entry, ended)
         except WorkerError:
-            self.ledger.fail(entry)
-            return
-        close_account(self.ledger, entry, ended)
+            log.warning("vast.job_lost", job_id=record.id)  # it was forgotten while it was waited for
+        finally:
+            self.ledger.fail(entry)  # changes nothing where the account is closed
 
 
 class _Use:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,7 @@ from comfyworker.hosts.vast.ledger import Ledger
 from comfyworker.hosts.vast.listening import ALL_ADDRESSES, bind, check_certificate
 from comfyworker.hosts.vast.place import Place, find_place
 from comfyworker.hosts.vast.pubkey import PublicKeys
-from comfyworker.hosts.vast.reports import open_platform_session, reporting
+from comfyworker.hosts.vast.reports import Reports, open_platform_session, reporting
 from comfyworker.hosts.vast.signatures import Signatures
 from comfyworker.hosts.vast.watching import Troubles, watch_comfyui
 from comfyworker.hosts.worker import Worker, open_worker
@@ -47,6 +48,7 @@ BENCHMARK: Final = "benchmark"
 """From when ComfyUI answers until the worker is rated."""
 _KEY_IS_LATE_S = 60.0
 _LOOKED_AGAIN_S = 5.0
+_TRIED_AGAIN_S = 30.0
 
 
 async def serve(settings: Settings, *, startup: Startup, on_up: Callable[[str], None], cwd: Path | None = None) -> None:
@@ -67,9 +69,11 @@ async def serve(settings: Settings, *, startup: Startup, on_up: Callable[[str], 
     place, ledger = find_place(settings.vast), Ledger()
     failure: WorkerError | None = None
     with noted_signals() as signals:
-        async with open_platform_session() as session, _reporting(place, ledger, session):
+        async with open_platform_session() as session, _reporting(place, ledger, session) as reports:
             keys = None if place is None or settings.vast.unsecured else PublicKeys(place.report_addresses, session)
-            life = _Life(_served(settings, place), startup, ledger, place, keys, cwd or Path.cwd())
+            signatures = Signatures(keys, place, unsecured=settings.vast.unsecured)
+            vast = _Vast(ledger, signatures, keys, reports)
+            life = _Life(_served(settings, place), startup, vast, cwd or Path.cwd())
             try:
                 await life.run(signals, on_up)
             except WorkerError as error:
@@ -81,25 +85,25 @@ async def serve(settings: Settings, *, startup: Startup, on_up: Callable[[str], 
     log.info("vast.stopped")
 
 
+@dataclass(frozen=True)
+class _Vast:
+    """What the worker has to do with Vast; on a machine of one's own, there are no reports and no keys."""
+
+    ledger: Ledger
+    signatures: Signatures
+    keys: PublicKeys | None
+    reports: Reports | None
+
+
 class _Life:
     """One worker from its start to its end."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        startup: Startup,
-        ledger: Ledger,
-        place: Place | None,
-        keys: PublicKeys | None,
-        cwd: Path,
-    ) -> None:
+    def __init__(self, settings: Settings, startup: Startup, vast: _Vast, cwd: Path) -> None:
         self._settings = settings
         self._startup = startup
-        self._ledger = ledger
-        self._keys = keys
+        self._vast = vast
         self._cwd = cwd
-        self._signatures = Signatures(keys, place, unsecured=settings.vast.unsecured)
-        self._troubles = Troubles(ledger)
+        self._troubles = Troubles(vast.ledger)
 
     async def run(self, signals: Signals, on_up: Callable[[str], None]) -> None:
         """Serve until a signal has come and what ran has ended.
@@ -107,12 +111,14 @@ class _Life:
         Raises:
             WorkerError: it could not be served.
         """
-        self._startup.expect(SERVER, BENCHMARK, *(() if self._keys is None else (PUBKEY,)))
+        self._startup.expect(SERVER, BENCHMARK, *(() if self._vast.keys is None else (PUBKEY,)))
         files = await in_thread(lambda: check_certificate(self._settings.vast))
         failure: WorkerError | None = None
         with bind(self._settings.vast) as bound:
             try:
                 async with asyncio.TaskGroup() as group:
+                    if self._vast.reports is not None:
+                        group.create_task(self._vast.reports.flush(), name="report that the worker is loading")
                     key = group.create_task(self._fetch_key(), name="fetch Vast's key")
                     deliveries = Deliveries(self._settings, serve=kept_delivery)
                     async with open_worker(
@@ -142,11 +148,12 @@ class _Life:
 
         tls = None if files is None else Tls(*files)
         async with (
-            open_house(worker, self._settings, ledger=self._ledger, signatures=self._signatures) as app,
+            open_house(worker, self._settings, ledger=self._vast.ledger, signatures=self._vast.signatures) as app,
             serving(app, bound, tls=tls),
         ):
             self._startup.end(SERVER)
-            on_up(self._settings.http.public_url or url_of(bound))
+            here = url_of(bound)
+            on_up(self._settings.http.public_url or (here if tls is None else here.replace("http:", "https:", 1)))
             async with asyncio.TaskGroup() as group:
                 pool = worker.pipeline.pool
                 watching = watch_comfyui(pool, self._troubles, broken_after_s=self._settings.vast.broken_after_s)
@@ -161,15 +168,16 @@ class _Life:
 
     async def _fetch_key(self) -> None:
         """Get what signatures are checked with; Vast is told if that takes long."""
-        if self._keys is None:
+        keys = self._vast.keys
+        if keys is None:
             return
         with self._startup.phase(PUBKEY):
             try:
                 async with asyncio.timeout(_KEY_IS_LATE_S):
-                    await self._keys.fetch()
+                    await keys.fetch()
             except TimeoutError:
                 self._troubles.note("pubkey", "Vast's public key cannot be fetched from any REPORT_ADDR")
-                await self._keys.fetch()
+                await keys.fetch()
                 self._troubles.clear("pubkey")
 
     async def _rate(self, worker: Worker, key: asyncio.Task[None]) -> None:
@@ -186,25 +194,27 @@ class _Life:
                 await _until_changed(pool)  # The watch tells of it, if it lasts.
             except (BenchmarkFailed, WorkerError) as error:
                 self._troubles.note("benchmark", str(error))
-                await _until_another(pool, lives)
+                may_pass = error.may_pass if isinstance(error, BenchmarkFailed) else error.retryable
+                await _until_another(pool, lives, within_s=_TRIED_AGAIN_S if may_pass else None)
             else:
                 break
         self._troubles.clear("benchmark")
         await asyncio.wait({key})
         self._startup.end(BENCHMARK)
         loadtime_s = self._startup.now_s()
-        self._ledger.loaded(max_perf=score, loadtime_s=loadtime_s)
+        self._vast.ledger.loaded(max_perf=score, loadtime_s=loadtime_s)
         log.info("vast.ready", max_perf=round(score, 3), loadtime_s=round(loadtime_s, 3))
 
 
 @contextlib.asynccontextmanager
-async def _reporting(place: Place | None, ledger: Ledger, session: aiohttp.ClientSession) -> AsyncIterator[None]:
+async def _reporting(
+    place: Place | None, ledger: Ledger, session: aiohttp.ClientSession
+) -> AsyncIterator[Reports | None]:
     if place is None:
-        yield
+        yield None
         return
     async with reporting(place, ledger, session) as reports:
-        await reports.flush()  # that it is there and loading, before anything takes time
-        yield
+        yield reports
 
 
 def _served(settings: Settings, place: Place | None) -> Settings:
@@ -218,10 +228,12 @@ def _lives(pool: ComfyUIPool) -> tuple[tuple[str, int], ...]:
     return tuple((instance.name, instance.restarts) for instance in pool.instances)
 
 
-async def _until_another(pool: ComfyUIPool, lives: tuple[tuple[str, int], ...]) -> None:
-    """Wait until a ComfyUI was started anew: the same one would give the same answer."""
-    while _lives(pool) == lives:
-        await pool.wait_changed()
+async def _until_another(pool: ComfyUIPool, lives: tuple[tuple[str, int], ...], *, within_s: float | None) -> None:
+    """Wait until a ComfyUI was started anew, at most so long: the same one would give the same answer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while _lives(pool) == lives:
+                await pool.wait_changed()
 
 
 async def _until_changed(pool: ComfyUIPool) -> None:
