@@ -26,6 +26,7 @@ import structlog
 from comfyworker.errors import InsufficientStorage, InternalError, InvalidSettings, WorkerError
 from comfyworker.finishing import in_thread
 from comfyworker.service.disk import DurableLog
+from comfyworker.service.rounds import Rounds
 from comfyworker.service.schema import prepare_schema
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -80,6 +81,7 @@ class Database:
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="jobs database", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._rounds: Rounds | None = None
         self._opened: asyncio.Future[None] | None = None
         self._is_closed = False
 
@@ -91,6 +93,7 @@ class Database:
             InsufficientStorage: the disk is full.
         """
         self._loop = asyncio.get_running_loop()
+        self._rounds = Rounds(self._loop)
         self._opened = self._loop.create_future()
         self._thread.start()
         await self._opened
@@ -154,9 +157,9 @@ class Database:
                 # What a killed process had committed is read from now on, and told.
                 disk.force()
             except Exception as error:  # noqa: BLE001  # brought to who opens it
-                self._call_back(functools.partial(self._tell_opened, _translated(error)))
+                self._call_back([functools.partial(self._tell_opened, _translated(error))])
                 return
-            self._call_back(functools.partial(self._tell_opened, None))
+            self._call_back([functools.partial(self._tell_opened, None)])
             is_open = True
             while is_open:
                 batch: list[_Job[Any]] = []
@@ -168,7 +171,7 @@ class Database:
         """Do all works of `batch`, and tell whom it concerns: at once, and when it is durable."""
         changes = connection.total_changes
         outcomes = _run_together(connection, disk, batch)
-        self._call_back(functools.partial(_tell_committed, outcomes))
+        self._call_back([functools.partial(_tell_committed, outcome) for outcome in outcomes])
         waiting, has_written = [outcome for outcome in outcomes if outcome.waits], connection.total_changes != changes
         if waiting or has_written:
             # Also where nobody waits: what is lost with the power is to be as little as can be.
@@ -176,7 +179,7 @@ class Database:
 
     def _tell_durable(self, outcomes: Sequence[_Outcome], error: OSError | None) -> None:
         if outcomes:
-            self._call_back(functools.partial(_tell_durable, outcomes, error))
+            self._call_back([functools.partial(_tell_durable, outcome, error) for outcome in outcomes])
 
     def _take(self, batch: list[_Job[Any]]) -> bool:
         """Wait for work and take all that there is; return whether there will be more."""
@@ -191,10 +194,10 @@ class Database:
                 return True
         return False
 
-    def _call_back(self, work: Callable[[], None]) -> None:
+    def _call_back(self, calls: list[Callable[[], None]]) -> None:
         with contextlib.suppress(RuntimeError):  # The loop has gone, and with it who asked.
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(work)
+            if self._loop is not None and self._rounds is not None:
+                self._loop.call_soon_threadsafe(self._rounds.add, calls)
 
     def _tell_opened(self, error: Exception | None) -> None:
         if self._opened is None or self._opened.done():
@@ -272,31 +275,30 @@ def _run_one(connection: sqlite3.Connection, transaction: Transaction, job: _Job
     return _Outcome(job, value, None)
 
 
-def _tell_committed(outcomes: Sequence[_Outcome]) -> None:
-    """Tell everybody who wants to hear at once, and of all failures."""
-    for outcome in outcomes:
-        job, future = outcome.job, outcome.job.future
-        error = outcome.error or _tell_one(job, outcome.value)
-        if future is None:
-            if error is not None:
-                log.warning("service.not_written", error=str(error))
-        elif future.done():
-            continue  # Who asked has gone.
-        elif error is not None:
-            future.set_exception(error)
-        elif job.may_go_with_power:
-            future.set_result(outcome.value)
+def _tell_committed(outcome: _Outcome) -> None:
+    """Tell whoever wants to hear at once, or of a failure."""
+    job, future = outcome.job, outcome.job.future
+    error = outcome.error or _tell_one(job, outcome.value)
+    if future is None:
+        if error is not None:
+            log.warning("service.not_written", error=str(error))
+    elif future.done():
+        return  # Who asked has gone.
+    elif error is not None:
+        future.set_exception(error)
+    elif job.may_go_with_power:
+        future.set_result(outcome.value)
 
 
-def _tell_durable(outcomes: Sequence[_Outcome], error: OSError | None) -> None:
-    """Tell those who waited for the disk."""
-    for job, value, _ in outcomes:
-        if job.future is None or job.future.done():
-            continue
-        if error is None:
-            job.future.set_result(value)
-        else:
-            job.future.set_exception(_disk_fails(error))
+def _tell_durable(outcome: _Outcome, error: OSError | None) -> None:
+    """Tell who waited for the disk."""
+    future = outcome.job.future
+    if future is None or future.done():
+        return
+    if error is None:
+        future.set_result(outcome.value)
+    else:
+        future.set_exception(_disk_fails(error))
 
 
 def _tell_one(job: _Job[Any], value: object) -> Exception | None:
