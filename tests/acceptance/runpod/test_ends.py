@@ -135,6 +135,24 @@ def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
+_OTHER_SDK = """
+import comfyworker.hosts.runpod.sdk as sdk
+sdk.SEAMS = tuple((module, name + "_of_another_sdk") for module, name in sdk.SEAMS)
+"""
+
+
+async def test_another_sdk_runs_its_own_loop(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """One without the functions that the worker stands in for: jobs run and the end is clean, with a warning."""
+    (tmp_path / "sitecustomize.py").write_text(_OTHER_SDK, encoding="utf-8")
+    environ = {**on_comfyui(comfyui), "PYTHONPATH": str(tmp_path), "STREAM_OUTPUTS": "true"}
+    async with RunPodPlatform(poll_s=0.5) as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
+        await worker.logged("runpod.sdk_unknown")
+        tickets = await platform.submit_all([workflows.colour((3, 3, number)) for number in range(4)])
+        await platform.wait(*tickets)
+        assert [ticket.error for ticket in tickets] == [None] * 4
+        assert await worker.stop() == 0
+
+
 async def test_comfyui_starts_first_and_nothing_outlives_the_worker(
     comfyui_install: Install, comfyui_base: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -80,9 +80,11 @@ class Desk:
         Raises:
             asyncio.CancelledError: the platform stopped the job; by then it has left ComfyUI.
         """
+        job_id = job_id_of(job)
         answer = await self._run(job)
-        if await self._is_last(job_id_of(job)):
-            answer["refresh_worker"] = True
+        with self._dropped_unless_sent(job_id):
+            if await self._is_last(job_id):
+                answer["refresh_worker"] = True
         return answer
 
     async def stream(self, job: Job) -> AsyncIterator[Answer]:
@@ -95,6 +97,7 @@ class Desk:
         pieces = self._streams[job_id] = asyncio.Queue()
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._streams.pop, job_id, None)
+            stack.enter_context(self._dropped_unless_sent(job_id))
             # Not `async with`: the SDK may close the generator, and a group would wrap that.
             group = await asyncio.TaskGroup().__aenter__()
             running = group.create_task(self._run(job), name=f"job {job_id}")
@@ -162,6 +165,15 @@ class Desk:
     def reporting(self, job: Mapping[str, Any]) -> contextlib.AbstractAsyncContextManager[SendProgress]:
         """Return what reports a job's progress; called in the engine's thread."""
         return self._sdk.reporting(job)
+
+    @contextlib.contextmanager
+    def _dropped_unless_sent(self, job_id: str) -> Iterator[None]:
+        """Forget a job that is stopped within the block: its answer is never sent."""
+        try:
+            yield
+        except BaseException:
+            self._gate.drop(job_id)
+            raise
 
     def _put_piece(self, job_id: str, piece: Answer) -> None:
         if job_id in self._streams:

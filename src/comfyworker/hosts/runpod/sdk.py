@@ -31,7 +31,8 @@ Session = Any  # Any: aiohttp's, as the SDK has made it
 _SDK: Final = "runpod"
 _MODULES: Final = "runpod.serverless.modules"
 _TRANSMIT: Final = "_transmit"  # of rp_http: sends, and raises what goes wrong
-_SEAMS: Final = (("rp_scale", "get_job"), ("rp_scale", "get_stop_signals"), ("rp_job", "send_result"))
+SEAMS: Final = (("rp_scale", "get_job"), ("rp_scale", "get_stop_signals"), ("rp_job", "send_result"))
+"""Modules of the SDK, and their functions that the worker stands in for."""
 
 
 class Seams(Protocol):
@@ -93,7 +94,7 @@ class Sdk:
         transmit = getattr(self._http, _TRANSMIT, None)
         if transmit is not None:
             setattr(self._http, _TRANSMIT, self._noting(transmit))
-        self._originals = {name: _find(module, name) for module, name in _SEAMS}
+        self._originals = {name: _find(module, name) for module, name in SEAMS}
 
     @property
     def has_seams(self) -> bool:
@@ -139,7 +140,7 @@ class Sdk:
 
     def let_in(self, seams: Seams) -> None:
         """Have the SDK call `seams` instead of its own functions."""
-        for (module, name), ours in zip(_SEAMS, (seams.take_jobs, seams.take_stops, seams.send_result), strict=True):
+        for (module, name), ours in zip(SEAMS, (seams.take_jobs, seams.take_stops, seams.send_result), strict=True):
             setattr(importlib.import_module(f"{_MODULES}.{module}"), name, ours)
 
     def start(self, config: dict[str, Any]) -> None:

@@ -128,7 +128,9 @@ class _Life:
         # The SDK sleeps for a second when it is full, and counts a job twice as long as it waits for its handler; so
         # it is never full, and the gate says how many jobs there are. Always the same: a change would wait for the end
         # of every job.
-        return 2 * (usual + MOST_EXTRA + MOST_LEAVING) if has_seams else usual
+        if has_seams:
+            return 2 * (usual + MOST_EXTRA + MOST_LEAVING)
+        return 1 if self._settings.runpod.refresh_worker else usual
 
     def _open(self, places: int) -> None:
         self._gate.open(places)
