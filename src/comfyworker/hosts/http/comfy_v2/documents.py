@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from comfyworker.hosts.http.comfy_v2.multipart import HASH, MEDIA_TYPE
 from comfyworker.hosts.http.documents import JobInput
-from comfyworker.jobs import ArtifactKind, JobStatus
+from comfyworker.jobs import ArtifactKind, ColdStart, JobStatus
 
 _ONE_LINE = "^[ -~]*$"
 
@@ -108,6 +108,7 @@ class JobDocument(JobSummary):
     metrics: dict[str, int | None] = Field(examples=[{"queue_ms": 12, "execution_ms": 4200}])
     used: dict[str, JsonValue] | None = Field(None, description="What was drawn or chosen, as a seed.")
     warnings: list[str] | None = None
+    cold_start: ColdStart | None = Field(None, description="How the worker started; only the first job after that.")
 
 
 class JobList(BaseModel):
