@@ -112,6 +112,8 @@ async def vast_client(platform: VastPlatform, home: Path) -> AsyncIterator[VastC
             yield client
             assert process.stdin is not None
             process.stdin.close()
+    except BaseExceptionGroup as faults:
+        raise faults.exceptions[0] from None  # A test that fails shows its own words.
     finally:
         if process.returncode is None:
             process.kill()
