@@ -110,6 +110,7 @@ async def test_on_runpod_serverless_it_takes_jobs(comfyui_base: Path, comfyui_in
     assert the_one(log, "start.host_chosen")["chosen_by"] == "RUNPOD_WEBHOOK_GET_JOB"
     found = spans(first.output["cold_start"])
     assert {"process", "settings", "comfyui", "sdk", "first_job"} <= set(found)
+    assert found["comfyui"][0] <= found["sdk"][0]
     assert overlap(found, "comfyui", "sdk")
     assert "cold_start" not in second.output
     assert {phase["name"] for phase in the_one(log, "startup.ready")["phases"]} == set(found) - {"first_job"}
