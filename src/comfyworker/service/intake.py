@@ -95,12 +95,13 @@ class Intake:
             return self.shown_row(row).model_copy(update={"is_repeat": True})
 
         ttl_s = self._ttl_s if submission.ttl_s is None else submission.ttl_s
-        with self._tally.one_more(), self._running.held_place() as place:
+        with self._tally.one_more() as coming, self._running.held_place() as place:
             begins = place.is_held
 
             def taken(taken: Taken) -> None:
                 # It begins here, before the disk has it: its client hears of it only then.
                 if not taken.is_repeat:
+                    coming.release()
                     place.release()
                     self._go_on_from(taken.row, submission, stored, begins=begins)
 
@@ -108,8 +109,8 @@ class Intake:
         shown = self.shown_row(done.row)
         return shown.model_copy(update={"is_repeat": True}) if done.is_repeat else shown
 
-    async def take_again(self, owner: str, job_id: str) -> JobRecord:
-        """Have a job that came to nothing wait once more, under the same id.
+    async def take_again(self, owner: str, job_id: str, submission: Submission | None) -> JobRecord:
+        """Have a job that came to nothing wait once more, under the same id; its secrets are those of `submission`.
 
         Raises:
             NotFound: the owner has none of this id.
@@ -121,7 +122,8 @@ class Intake:
         row = await self._store.find(owner, job_id)
         if row.record.status is JobStatus.SUCCEEDED:
             raise _not_retryable(job_id, "has succeeded", "Send it as a new job to run it again.")
-        if row.has_secrets or await self._store.request(row.key) is None:
+        lacks_secrets = row.has_secrets and submission is None
+        if lacks_secrets or await self._store.request(row.key) is None:
             raise _not_retryable(job_id, "came with keys that are not kept, or has expired", "Send it as a new job.")
         if self._tally.is_full:
             raise self._tally.queue_full()
@@ -131,7 +133,8 @@ class Intake:
             status=JobStatus.QUEUED,
             created_at=now,
         )
-        again = row._replace(record=fresh, queue_until=now + self._ttl_s)
+        secret_parts = {} if submission is None else store_request(submission.request).secret_parts
+        again = row._replace(record=fresh, queue_until=now + self._ttl_s, has_secrets=bool(secret_parts))
 
         waits: JobRecord | None = None
 
@@ -139,11 +142,13 @@ class Intake:
             nonlocal waits
             if was_over:
                 self._tally.retried += 1
+                coming.release()
                 job = self._admit(again)
+                job.secret_parts = secret_parts
                 waits = self.shown(job)
                 self._running.join(job)
 
-        with self._tally.one_more():
+        with self._tally.one_more() as coming:
             await self._store.queue_again(again, then=queued)
         if waits is not None:
             return waits

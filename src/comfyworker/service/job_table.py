@@ -176,15 +176,15 @@ class JobTable:
             },
         )
 
-    def queue_again(self, transaction: Transaction, key: str, *, created_at: float, queue_until: float) -> None:
-        """Have a job that is over wait once more; what came of it is forgotten."""
+    def queue_again(self, transaction: Transaction, row: JobRow) -> None:
+        """Have a job that is over wait once more, as `row` says; what came of it is forgotten."""
         transaction.execute(
-            "UPDATE jobs SET status = 'queued', created_at = ?, queue_until = ?, started_at = NULL, "
+            "UPDATE jobs SET status = 'queued', created_at = ?, queue_until = ?, has_secrets = ?, started_at = NULL, "
             "completed_at = NULL, expires_at = NULL, attempts = 0, progress = NULL, result = NULL, events = NULL "
             "WHERE key = ?",
-            (created_at, queue_until, key),
+            (row.record.created_at, row.queue_until, row.has_secrets, row.key),
         )
-        transaction.execute("DELETE FROM assets WHERE job_key = ?", (key,))
+        transaction.execute("DELETE FROM assets WHERE job_key = ?", (row.key,))
 
     def requeue(self, transaction: Transaction, keys: Sequence[str]) -> None:
         """Have jobs that ran when the server ended wait again; the files of their first runs are forgotten."""

@@ -92,6 +92,11 @@ class Running:
         """How many jobs run."""
         return len(self._running)
 
+    def longest_s(self) -> float:
+        """Return for how many seconds the job runs that has run for longest; 0 if none does."""
+        now = time.time()
+        return max((now - (job.record.started_at or now) for job in self._running), default=0.0)
+
     @contextlib.contextmanager
     def held_place(self) -> Iterator[HeldPlace]:
         """Within the context, keep a place for a job that is being taken, if one is free that nobody waits for."""

@@ -169,15 +169,20 @@ class JobService:
         await self._running.cancel(job)
         return self._intake.shown(job)
 
-    async def retry(self, owner: str, job_id: str) -> JobRecord:
+    async def retry(self, owner: str, job_id: str, *, submission: Submission | None = None) -> JobRecord:
         """Have a job that came to nothing wait once more, under the same id.
+
+        Args:
+            owner: Whose job.
+            job_id: Which job.
+            submission: The same request, if its client has sent it again: keys and secrets are taken from it.
 
         Raises:
             NotFound: the owner has none of this id.
             InvalidRequest: the job is not over, succeeded, had keys that are not kept, or its request has expired.
             QueueFull: as many jobs wait as may, or the service stops.
         """
-        return await self._intake.take_again(owner, job_id)
+        return await self._intake.take_again(owner, job_id, submission)
 
     async def purge(self, owner: str) -> int:
         """Cancel all of an owner's jobs that wait; return how many."""

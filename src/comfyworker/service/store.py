@@ -205,7 +205,7 @@ class JobStore:
                 return False  # Somebody else was faster.
             if self.jobs.events(transaction, row.key) is None:
                 return False  # It has just expired.
-            self.jobs.queue_again(transaction, row.key, created_at=row.record.created_at, queue_until=row.queue_until)
+            self.jobs.queue_again(transaction, row)
             return True
 
         return await self._database.run(write, then=then)

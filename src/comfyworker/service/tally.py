@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from comfyworker.errors import QueueFull
 from comfyworker.jobs import JobStatus
 from comfyworker.service.records import Counts, JobRecord
-from comfyworker.service.running import Running
+from comfyworker.service.running import HeldPlace, Running
 from comfyworker.settings import QueueSettings
 
 _LONGEST_RETRY_S = 60
+_UNKNOWN_S = 5.0
 _WEIGHT_OF_LATEST = 0.2
 
 
@@ -39,13 +40,17 @@ class Tally:
         return self._running.is_stopping or taken >= self._settings.max_queued + self._places
 
     @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Within the context, count a job that is being taken: others must not have its place meanwhile."""
+    def one_more(self) -> Iterator[HeldPlace]:
+        """Within the context, count a job that is being taken, until its place is released: then it is there."""
         self._coming += 1
+        place = HeldPlace(is_held=True, on_release=self._arrived)
         try:
-            yield
+            yield place
         finally:
-            self._coming -= 1
+            place.release()
+
+    def _arrived(self) -> None:
+        self._coming -= 1
 
     def note_end(self, record: JobRecord) -> None:
         """Count a job that is over."""
@@ -58,13 +63,20 @@ class Tally:
 
     def queue_full(self) -> QueueFull:
         """Return the error for a job that is not taken."""
-        retry_after_s = max(1, min(_LONGEST_RETRY_S, math.ceil((self._usual_s or 1.0) / self._places)))
+        retry_after_s = max(1, min(_LONGEST_RETRY_S, math.ceil(self._expected_s())))
         if self._running.is_stopping:
             message, hint = "the worker is shutting down and takes no more jobs", "Send it to another, or again later."
         else:
-            message = f"{len(self._running.waiting)} jobs wait already, and the worker takes no more"
+            message = f"as many jobs wait as may: {self._settings.max_queued}"
             hint = f"Send it again in {retry_after_s} s. QUEUE_MAX of the worker is the limit."
         return QueueFull(message, hint=hint, details={"retry_after_s": retry_after_s})
+
+    def _expected_s(self) -> float:
+        """Return in how many seconds there may be room: as long as a job usually takes, divided by those at once."""
+        if self._usual_s is not None:
+            return self._usual_s / self._places
+        # None has ended yet: one that has run for so long may as well run for that long again.
+        return max(self._running.longest_s(), _UNKNOWN_S)
 
     def counts(self, by_status: Mapping[JobStatus, int]) -> Counts:
         """Return all figures; `by_status` is what the database says."""

@@ -390,3 +390,26 @@ async def test_many_at_once_get_their_own_pictures(client: aiohttp.ClientSession
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one(rgb)) for rgb in colours]
     assert [opened(task.result()).getpixel((0, 0)) for task in tasks] == colours
+
+
+async def test_a_job_of_another_api_has_its_workflow(client: aiohttp.ClientSession) -> None:
+    """As it was understood; one that names a modifier has none, and is told so."""
+    graph = workflows.colour((1, 2, 3))
+    _, plain = await post(client, "/run", {"input": {"workflow": graph}})
+    assert await get(client, f"{JOBS}/{plain['id']}/workflow") == (200, {"workflow": graph, "format": "api"})
+    _, named = await post(client, "/run", {"input": {"modifier": "Text2Image", "modifications": {"prompt": "a cat"}}})
+    status, refused = await get(client, f"{JOBS}/{named['id']}/workflow")
+    assert (status, refused["error"]["code"]) == (404, "not_found")
+    assert "brought no workflow" in refused["error"]["message"]
+
+
+async def test_links_lead_below_the_path_of_the_public_url(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """A proxy in front may serve it below a path of its own."""
+    environ = {"COMFYUI_BASE_DIR": str(comfyui.base_dir), "PUBLIC_URL": "http://127.0.0.1:1/comfy/"}
+    async with serving(comfyui.url, tmp_path / "state", environ=environ) as server, session(server) as client:
+        async with client.post(JOBS, json={"workflow": workflows.colour((1, 2, 3))}) as answer:
+            location, job = answer.headers["Location"], await answer.json()
+        own = f"/comfy{JOBS}/{job['id']}"
+        assert (location, job["urls"]["self"], job["urls"]["events"]) == (own, own, f"{own}/events")
+        [output] = (await ended(client, job["id"]))["outputs"]
+    assert output["url"].startswith("http://127.0.0.1:1/comfy/artifacts/")

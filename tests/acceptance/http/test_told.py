@@ -90,6 +90,15 @@ async def test_files_are_told_as_urls_where_the_client_wants_urls(
         assert (file.status, (await file.read()).startswith(PNG)) == (200, True)
 
 
+async def test_files_of_comfy_api_v2s_jobs_are_told_as_urls_of_the_server(
+    client: aiohttp.ClientSession, receiver: WebhookReceiver, server: Serving
+) -> None:
+    """Whoever hears of them can read them."""
+    await post(client, "/api/v2/jobs", {"workflow": workflows.colour((1, 2, 3)), "webhook": {"url": receiver.url()}})
+    [arrival] = await receiver.wait(1)
+    assert server.url in str(arrival.told)
+
+
 async def test_a_job_that_never_ran_is_told_of(
     client: aiohttp.ClientSession, receiver: WebhookReceiver, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """How jobs come in, and come in once more."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from comfyworker.service.state_folder import StateFolder
 from comfyworker.service.store import JobStore
 from comfyworker.settings import QueueSettings
 from support.eventually import eventually
+from support.power import SlowDisk
 from support.service import PlainRunner, service_in, submission
 
 
@@ -93,3 +95,34 @@ async def test_a_clock_that_is_set_back_lets_nobody_overtake(
         await service.wait("", "second", timeout_s=10)
     assert second.queue_position == 1
     assert held.begun == ["runs", "first", "second"]
+
+
+async def test_keys_that_come_again_are_taken_again(tmp_path: Path) -> None:
+    """They are not kept: a job that had some is tried again only with those of its client's next request."""
+    keys: list[str] = []
+
+    async def runner(request: JobRequest, **_: object) -> JobResult:
+        key = request.comfy_org_api_key
+        keys.append("" if key is None else key.get_secret_value())
+        return JobResult(id=request.id, status=JobStatus.FAILED if keys == ["first"] else JobStatus.SUCCEEDED)
+
+    async with JobService(runner, QueueSettings(), folder=tmp_path, places=1) as service:
+        await service.submit(submission("job", comfy_org_api_key="first"))
+        assert (await service.wait("", "job", timeout_s=10)).status is JobStatus.FAILED
+        with pytest.raises(InvalidRequest, match="keys that are not kept"):
+            await service.retry("", "job")
+        await service.retry("", "job", submission=submission("job", comfy_org_api_key="second"))
+        done = await service.wait("", "job", timeout_s=10)
+    assert (done.status, keys) == (JobStatus.SUCCEEDED, ["first", "second"])
+
+
+async def test_a_job_that_is_being_taken_counts_once(tmp_path: Path, held: PlainRunner, slow_disk: SlowDisk) -> None:
+    """It has begun and the disk is still taking it: it has one place, not two."""
+    async with service_in(tmp_path / "state", held, places=1, max_queued=1) as service:
+        slow_disk.goes_on.clear()
+        taking = [asyncio.ensure_future(service.submit(submission("runs")))]
+        await eventually(lambda: held.begun == ["runs"])
+        taking.append(asyncio.ensure_future(service.submit(submission("waits"))))
+        await eventually(lambda: service.counts_now().queued == 1)
+        slow_disk.goes_on.set()
+        assert [(await task).status for task in taking] == [JobStatus.RUNNING, JobStatus.QUEUED]

@@ -105,7 +105,8 @@ async def test_a_full_line_takes_no_more(tmp_path: Path, held: PlainRunner) -> N
             await service.submit(submission(f"job-{number}"))
         with pytest.raises(QueueFull) as caught:
             await service.submit(submission("one too many"))
-        assert caught.value.details == {"retry_after_s": 1}
+        assert caught.value.details == {"retry_after_s": 5}  # none has ended yet
+        assert caught.value.message == "as many jobs wait as may: 2"
         assert (await service.submit(submission("job-2"))).is_repeat
         held.gate.set()
 

@@ -54,7 +54,7 @@ def create_app(
         gate: Stands before all routes; None is nobody.
     """
     routes = routes_of(apis, metrics)
-    documents = _Documents(routes, modifiers)
+    documents = _Documents(routes, modifiers, needs_keys=bool(context.keys))
     app = Starlette(
         routes=[
             *(Route(path, documents, methods=["GET"]) for path in _DOCUMENTS),
@@ -137,7 +137,8 @@ def _guard(app: Starlette, settings: HttpSettings, metrics: Metrics, gate: Gate 
 class _Documents:
     """Shows the OpenAPI document. FastAPI makes it, which is loaded for that when somebody asks, and not before."""
 
-    def __init__(self, routes: list[HttpRoute], modifiers: Modifiers) -> None:
+    def __init__(self, routes: list[HttpRoute], modifiers: Modifiers, *, needs_keys: bool) -> None:
+        self._needs_keys = needs_keys
         self._routes = routes
         self._modifiers = modifiers
         self._turn = asyncio.Lock()
@@ -152,7 +153,7 @@ class _Documents:
     def _make(self) -> ASGIApp:
         from comfyworker.hosts.http.documentation import describe  # noqa: PLC0415  # as said
 
-        return describe(self._routes, self._modifiers)
+        return describe(self._routes, self._modifiers, needs_keys=self._needs_keys)
 
 
 class _Gated:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from comfyworker.errors import NotFound
 from comfyworker.hosts.http.context import context_of
@@ -55,14 +57,26 @@ def file_answer(asset: AssetRecord) -> Response:
         NotFound: it is gone.
     """
     try:
-        found = asset.path.stat()
+        file = asset.path.open("rb")
     except OSError as error:
         raise NotFound("the file is not there any more", hint="Run the job again.") from error
-    return FileResponse(
-        asset.path,
-        headers=_HEADERS,
-        media_type=asset.content_type,
-        filename=asset.name,
-        content_disposition_type="inline",
-        stat_result=found,
-    )
+    return _OpenFile(file, asset)
+
+
+class _OpenFile(FileResponse):
+    """Sends a file that is open already: it may expire when the head has promised it and no byte has gone yet."""
+
+    def __init__(self, file: BinaryIO, asset: AssetRecord) -> None:
+        super().__init__(
+            f"/dev/fd/{file.fileno()}",
+            headers=_HEADERS,
+            media_type=asset.content_type,
+            filename=asset.name,
+            content_disposition_type="inline",
+            stat_result=os.fstat(file.fileno()),
+        )
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)

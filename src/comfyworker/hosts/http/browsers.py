@@ -6,6 +6,7 @@ post, and a name that a page's owner points at 127.0.0.1 passes for the page's o
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from comfyworker.settings import HttpSettings
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
+@functools.lru_cache(maxsize=64)  # asked of a few names, twice for each request
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine reaches `host`."""
     try:

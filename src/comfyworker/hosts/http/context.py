@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 
@@ -63,6 +63,13 @@ async def owner_of(request: Request) -> str:
 def base_url_of(request: Request) -> str:
     """Return the URL under which the client reaches this server, without a slash at its end."""
     return context_of(request).settings.http.public_url or str(request.base_url).rstrip("/")
+
+
+def path_of(request: Request, path: str) -> str:
+    """Return where a path of ours is on the host that the client asks: PUBLIC_URL may lead below one of its paths."""
+    public_url = context_of(request).settings.http.public_url
+    root = urlsplit(public_url).path if public_url else str(request.scope.get("root_path", ""))
+    return root.rstrip("/") + path
 
 
 def url_for_asset(request: Request, asset_id: str, name: str, *, until: float | None = None) -> SignedUrl:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import fastapi
 from fastapi import FastAPI
 
 from comfyworker._version import __version__
 from comfyworker.hosts.http.modifier_schemas import add_modifiers
-from comfyworker.hosts.http.routing import Handler, HttpRoute, RouteParameter
+from comfyworker.hosts.http.routing import Handler, HttpRoute, Owner, RouteParameter
 from comfyworker.workflow.modifiers import Modifiers
 
 _DESCRIPTION = (
@@ -19,14 +19,19 @@ _DESCRIPTION = (
     "Comfy API v2's do."
 )
 _NOT_SHOWN = ("request", "owner")
+_KEY = "ApiKey"
+_SECURITY: Final[dict[str, Any]] = {"security": [{_KEY: []}]}  # Any: OpenAPI
+_UNAUTHORIZED = 401
+_FOREIGN = "HTTPValidationError"
 
 
-def describe(routes: Iterable[HttpRoute], modifiers: Modifiers) -> FastAPI:
+def describe(routes: Iterable[HttpRoute], modifiers: Modifiers, *, needs_keys: bool) -> FastAPI:
     """Return an app that shows the OpenAPI document of these routes, and answers nothing else.
 
     Args:
         routes: What the server answers; those without an operation id are left out.
         modifiers: Whose schemas the document has.
+        needs_keys: Whether what has an owner is answered to who has an API key only.
     """
     app = FastAPI(title="comfyworker", version=__version__, description=_DESCRIPTION, redoc_url=None)
     for route in routes:
@@ -39,10 +44,32 @@ def describe(routes: Iterable[HttpRoute], modifiers: Modifiers) -> FastAPI:
                 operation_id=route.operation_id,
                 tags=[route.tag],
                 response_model=None,
-                **told,
+                openapi_extra={
+                    **told.get("openapi_extra", {}),
+                    **(_SECURITY if needs_keys and _wants_key(route, told) else {}),
+                },
+                **{key: value for key, value in told.items() if key != "openapi_extra"},
             )
-    add_modifiers(app.openapi(), modifiers)  # FastAPI keeps the document and answers with it
+    document = app.openapi()  # FastAPI keeps it and answers with it
+    _drop_foreign_refusals(document)
+    if needs_keys:
+        document["components"]["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
+    add_modifiers(document, modifiers)
     return app
+
+
+def _wants_key(route: HttpRoute, told: Mapping[str, Any]) -> bool:  # Any: FastAPI's
+    return _UNAUTHORIZED in told.get("responses", {}) or any(each.annotation == Owner for each in route.parameters)
+
+
+def _drop_foreign_refusals(document: dict[str, Any]) -> None:  # Any: OpenAPI
+    """Take out how FastAPI refuses parameters that do not fit: our routes do it in their APIs' own shapes, with 400."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if _FOREIGN in str(operation["responses"].get("422", "")):
+                del operation["responses"]["422"]
+    for name in (_FOREIGN, "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
 
 
 def _described(route: HttpRoute) -> Handler:

@@ -96,7 +96,7 @@ async def test_head_is_no_get() -> None:
 def test_every_route_that_is_described_is_served_and_the_other_way_round() -> None:
     """The document has an operation for each operation id, under the route's path and method."""
     routes = routes_of(APIS, Metrics())
-    paths = describe(routes, Modifiers()).openapi()["paths"]
+    paths = describe(routes, Modifiers(), needs_keys=False).openapi()["paths"]
     shown = {
         (operation["operationId"], path, method.upper())
         for path, operations in paths.items()
@@ -104,3 +104,29 @@ def test_every_route_that_is_described_is_served_and_the_other_way_round() -> No
     }
     assert shown == {(route.operation_id, route.path, *route.methods) for route in routes if route.operation_id}
     assert [ServedRoute(route).path for route in routes] == [route.path for route in routes]
+
+
+def test_the_document_has_our_refusals_and_no_others() -> None:
+    """Parameters that do not fit are refused with 400 in the API's own shape, and 422 is for workflows."""
+    document = describe(routes_of(APIS, Metrics()), Modifiers(), needs_keys=False).openapi()
+    assert "HTTPValidationError" not in str(document)
+    assert "ValidationError" not in document["components"]["schemas"]
+    assert set(document["paths"]["/api/v2/jobs"]["get"]["responses"]) == {"200", "400", "401"}
+    assert "422" in document["paths"]["/run"]["post"]["responses"]
+    assert "security" not in str(document)
+
+
+def test_the_document_says_what_wants_a_key() -> None:
+    """Where there are keys: not the probes, nor artifacts, whose URLs carry their permission."""
+    routes = routes_of(APIS, Metrics())
+    document = describe(routes, Modifiers(), needs_keys=True).openapi()
+    assert document["components"]["securitySchemes"] == {"ApiKey": {"type": "http", "scheme": "bearer"}}
+    secured = {
+        operation["operationId"]: operation.get("security")
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    }
+    free = {name for name, security in secured.items() if security is None}
+    assert {"health", "ready", "read_artifact", "probe_artifact"} <= free
+    assert {"runpod_run", "vast_generate", "comfy_v2_create_job", "metrics"}.isdisjoint(free)
+    assert secured["runpod_run"] == [{"ApiKey": []}]

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from comfyworker.dialects import comfy_api_v2 as dialect
 from comfyworker.errors import NotFound, Unauthorized, WorkerError
-from comfyworker.hosts.http.context import base_url_of, context_of, url_for_asset
+from comfyworker.hosts.http.context import base_url_of, context_of, path_of, url_for_asset
 from comfyworker.hosts.http.rendering import json_answer
 from comfyworker.hosts.http.sse import SseEvent
 from comfyworker.jobs import Progress
@@ -105,6 +105,11 @@ def text_document(request: Request, record: JobRecord, artifact: KeptArtifact, t
     }
 
 
+def job_path(request: Request, record: JobRecord) -> str:
+    """Return where a job is on the host that its client asks."""
+    return path_of(request, f"{PREFIX}/jobs/{record.id}")
+
+
 async def find_text(request: Request, owner: str, text_id: TextId) -> tuple[JobRecord, KeptArtifact]:
     """Return a text that a node reported, and its job.
 
@@ -139,7 +144,7 @@ def _times(request: Request, record: JobRecord) -> dict[str, JsonValue]:
     # While it is not over nobody knows when it expires; this is the earliest that it can.
     result_ttl_s = context_of(request).settings.queue.result_ttl_s
     expires_at = record.expires_at or record.created_at + result_ttl_s
-    own = f"{request.scope.get('root_path', '')}{PREFIX}/jobs/{record.id}"
+    own = job_path(request, record)
     return {
         "id": record.id,
         "status": record.status.value,

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from comfyworker._version import __version__
 from comfyworker.hosts.http.comfy_v2 import assets
-from comfyworker.hosts.http.comfy_v2.answers import PREFIX, job_document, list_item, render_error, sse_events
+from comfyworker.hosts.http.comfy_v2.answers import PREFIX, job_document, job_path, list_item, render_error, sse_events
 from comfyworker.hosts.http.comfy_v2.listing import list_jobs, read_filter
 from comfyworker.hosts.http.comfy_v2.multipart import HASH
 from comfyworker.hosts.http.comfy_v2.submission import API_NAME, submit, workflow_of
@@ -52,7 +52,7 @@ async def create_job(request: Request, owner: Owner) -> Response:
     body = parse_json(await read_body(request), name="the request's body", hint='Send {"workflow": {…}}.')
     record = await submit(request, owner, body)
     document = job_document(request, record)
-    return json_answer(document, 200 if record.is_repeat else 201, {"Location": f"{PREFIX}/jobs/{record.id}"})
+    return json_answer(document, 200 if record.is_repeat else 201, {"Location": job_path(request, record)})
 
 
 async def show_jobs(

@@ -19,7 +19,8 @@ from comfyworker.errors import (
     Problem,
 )
 from comfyworker.hosts.http.comfy_v2.answers import LABELS
-from comfyworker.hosts.http.context import context_of
+from comfyworker.hosts.http.context import base_url_of, context_of
+from comfyworker.hosts.http.notes import BASE_URL
 from comfyworker.jobs import InputFile, JobRequest
 from comfyworker.service import AssetRecord, Assets, JobRecord, Submission
 from comfyworker.workflow.assets import AssetInput, find_assets, name_assets
@@ -53,7 +54,7 @@ async def submit(request: Request, owner: str, body: object) -> JobRecord:
             owner=owner,
             idempotency_key=key,
             body=kept,
-            meta={LABELS: {**labels}} if labels else {},
+            meta={BASE_URL: base_url_of(request), **({LABELS: {**labels}} if labels else {})},
         )
     )
     if record.is_repeat and key is not None:
@@ -72,11 +73,12 @@ async def workflow_of(request: Request, owner: str, job_id: str) -> dict[str, Js
     Raises:
         NotFound: there is no such job, it has expired, or it brought no workflow.
     """
-    kept = await context_of(request).service.body(owner, job_id)
+    service = context_of(request).service
+    # Jobs that came by another API have no body of ours; what was understood of them has the workflow, too.
+    kept = await service.body(owner, job_id) or _kept_workflow(await service.request(owner, job_id))
     if kept is None:
         raise NotFound(
-            f"the workflow of job {job_id} is not there",
-            hint="It has expired, or the job named a modifier instead of a workflow.",
+            f"job {job_id} brought no workflow", hint="It named a modifier instead, or took the server's own workflow."
         )
     document: dict[str, JsonValue] = json.loads(kept)
     return document

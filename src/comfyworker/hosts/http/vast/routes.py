@@ -33,7 +33,7 @@ from comfyworker.hosts.http.vast.door import Door, Visit, key_door
 from comfyworker.hosts.http.vast.streaming import life_of
 from comfyworker.hosts.http.vast.submission import make_submission
 from comfyworker.jobs import JobStatus
-from comfyworker.service import JobRecord
+from comfyworker.service import JobRecord, Submission
 
 _ACCEPTED = 202
 _LONGEST_WAIT_S = 7 * 86400.0  # the job's own deadline ends it before
@@ -132,18 +132,18 @@ async def _take(request: Request, visit: Visit) -> JobRecord | Response:
         refused = refusal(job_id, error)
         visit.answered(refused.status_code)
         return refused
-    return await _again_if_worth_it(request, record)
+    return await _again_if_worth_it(request, submission, record)
 
 
-async def _again_if_worth_it(request: Request, record: JobRecord) -> JobRecord:
+async def _again_if_worth_it(request: Request, submission: Submission, record: JobRecord) -> JobRecord:
     """Run a job once more that a client sends again because it came to nothing and may do better now."""
     error = record.result.error if record.result else None
     came_to_nothing = record.status is JobStatus.CANCELED or (error is not None and error.retryable)
     if not record.is_repeat or not came_to_nothing:
         return record
     try:
-        return await context_of(request).service.retry(record.owner, record.id)
-    except InvalidRequest:  # its keys are not kept
+        return await context_of(request).service.retry(record.owner, record.id, submission=submission)
+    except InvalidRequest:  # it has just expired, or another client was faster
         return record
 
 
