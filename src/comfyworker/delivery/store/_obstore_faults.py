@@ -31,14 +31,14 @@ _KINDS = {"Timeout": "timeout", "Connect": "connect"}
 
 
 @contextlib.contextmanager
-def translated(location: StoreLocation) -> Iterator[None]:
+def translated(location: StoreLocation, *, is_reading: bool = False) -> Iterator[None]:
     """Raise what obstore raises as StoreFault, without its chain: its text shows the whole URL and the answer."""
     try:
         yield
     except (StoreFault, UploadStopped):
         raise
     except (obstore.exceptions.BaseError, OSError, ValueError, NotImplementedError) as error:
-        raise explain(_refusal(str(error)), location) from None
+        raise explain(_refusal(str(error)), location, is_reading=is_reading) from None
 
 
 def _refusal(text: str) -> Refusal:

@@ -75,7 +75,7 @@ def _s3(location: StoreLocation, client: ClientConfig, retry: RetryConfig) -> S3
         "endpoint": endpoint,
         "aws_endpoint_url_s3": endpoint,
         "virtual_hosted_style_request": is_host,
-        "skip_signature": False,
+        "skip_signature": location.is_anonymous,
         "unsigned_payload": False,
         "request_payer": False,
         "s3_express": False,

@@ -107,7 +107,9 @@ _BUSY_CODES = frozenset({"SlowDown", "ServiceUnavailable", "InternalError", "Req
 _STATUSES = {
     401: _Meaning("it does not take the keys", "Look at {fields}.", _KEYS),
     403: _Meaning("the keys may not write there", "Look at {fields} and at the bucket's policy.", _KEYS),
-    404: _Meaning("there is no such bucket", "Make it, or correct {fields}.", ("bucket", "endpoint_url")),
+    404: _Meaning(
+        "it has no such bucket, or is no storage", "Make the bucket, or correct {fields}.", ("endpoint_url", "bucket")
+    ),
     405: _Meaning("it takes no uploads at that address", "Look at {fields}.", ("endpoint_url",)),
     411: _Meaning("it is no storage that takes parts of a file"),
     413: _Meaning("the file is larger than it takes", "Set BUCKET_PART_BYTES lower."),
@@ -116,8 +118,25 @@ _STATUSES = {
 }
 
 
-def explain(refusal: Refusal, location: StoreLocation) -> StoreFault:
-    """Return what a refusal means, and what to do about it in this location's settings or request."""
+_READING = {
+    "NoSuchKey": _Meaning("there is no such object", "Look at the key: its folders, and its letters' case."),
+    "AccessDenied": _Meaning(
+        "it may not be read with these keys, or there is no such object",
+        "Look at the key, and at {fields}: without keys, only what is public can be read.",
+        _KEYS,
+    ),
+}
+_READING_STATUSES = {404: "NoSuchKey", 403: "AccessDenied"}
+
+
+def explain(refusal: Refusal, location: StoreLocation, *, is_reading: bool = False) -> StoreFault:
+    """Return what a refusal means, and what to do about it in this location's settings or request.
+
+    Args:
+        refusal: What the storage said.
+        location: Which storage.
+        is_reading: Whether something was to be read, not written.
+    """
     code = refusal.code
     network = "connect" if code == NOT_CONNECTED else refusal.network
     if network:
@@ -132,6 +151,8 @@ def explain(refusal: Refusal, location: StoreLocation) -> StoreFault:
         shown = f" ({code or status})"
         return StoreFault(f"it is overloaded or failing{shown}", hint="Try again later.", code=code, may_pass=True)
     meaning = _CODES.get(code) or _STATUSES.get(status)
+    if is_reading:
+        meaning = _READING.get(code or _READING_STATUSES.get(status, "")) or meaning
     if meaning is None:
         return StoreFault(f"it answered {_shown(refusal)}", code=code, may_pass=False)
     return StoreFault(

@@ -55,6 +55,11 @@ class StoreLocation(BaseModel):
         return f"{scheme}://{self.bucket}.{rest}"
 
     @property
+    def is_anonymous(self) -> bool:
+        """Whether there are no keys, so that what anybody may read can be read."""
+        return self.kind is StoreKind.S3 and self.access_key_id is None and self.secret_access_key is None
+
+    @property
     def place(self) -> str:
         """Where this is, for people: nothing of it is secret."""
         if self.kind is StoreKind.FILE:

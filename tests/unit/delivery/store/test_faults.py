@@ -107,7 +107,7 @@ def test_clocks_that_differ(times: str, reason: str) -> None:
     ("status", "reason"),
     [
         (403, "the keys may not write there (status 403)"),
-        (404, "there is no such bucket (status 404)"),
+        (404, "it has no such bucket, or is no storage (status 404)"),
         (413, "the file is larger than it takes (status 413)"),
         (418, "it answered status 418"),
     ],
