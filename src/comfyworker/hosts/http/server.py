@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import uuid
@@ -108,6 +109,8 @@ async def serving(app: Starlette, bound: socket.socket, *, tls: Tls | None = Non
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve(sockets=[bound]), name="http server")
         await server.is_up.wait()
+        # What the start has loaded stays. Full collections need not look through it, for which requests would wait.
+        gc.freeze()
         try:
             yield
         finally:
