@@ -47,12 +47,21 @@ async def run_command(
     *,
     on_line: Callable[[str], None] = ignore_line,
     cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
     extra_env: Mapping[str, str] | None = None,
     limit_s: float | None = None,
 ) -> tuple[str, ...]:
     """Run a program to its end and return its last lines of output (stdout and stderr together).
 
     If cancelled, or past `limit_s`, the program and all that it started are killed.
+
+    Args:
+        command: The program and its arguments.
+        on_line: Hears each line of output.
+        cwd: The folder to run it in.
+        environment: Its environment; None is the worker's own, secrets included.
+        extra_env: Variables beside those.
+        limit_s: Seconds that it may take.
 
     Raises:
         CommandFailed: it could not be started, ended with an error, or took longer than `limit_s`.
@@ -68,7 +77,7 @@ async def run_command(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=cwd,
-        env={**process_environment(), **(extra_env or {})},
+        env={**(process_environment() if environment is None else environment), **(extra_env or {})},
         # A group of its own, so that what pip starts in its turn can be ended with it.
         start_new_session=True,
     )

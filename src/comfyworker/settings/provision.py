@@ -28,6 +28,17 @@ class ProvisionSettings(Group):
         validation_alias=env("HF_TOKEN", "HF_API_TOKEN", "HUGGINGFACE_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
         description="Token for private and gated repositories of Hugging Face.",
     )
+    hf_endpoint: str | None = Field(
+        default=None,
+        validation_alias=env("HF_ENDPOINT"),
+        description="The Hub, or a mirror of it, that files of Hugging Face are fetched from; without it, "
+        "`https://huggingface.co`.",
+    )
+    hf_offline: bool = Field(
+        default=False,
+        validation_alias=env("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+        description="Fetch nothing from Hugging Face.",
+    )
     civitai_token: SecretStr | None = Field(
         default=None,
         validation_alias=env("CIVITAI_TOKEN", "CIVITAI_API_TOKEN"),
@@ -76,6 +87,30 @@ class ProvisionSettings(Group):
         validation_alias=env("ALLOWED_MODEL_HOSTS"),
         description="Hosts, with commas between them, that models may be fetched from because a job's workflow says "
         "so; `*.example.org` is all below it.",
+    )
+
+    comfy_registry_url: str = Field(
+        default="https://api.comfy.org",
+        pattern=r"^https?://\S+$",
+        validation_alias=env("COMFY_REGISTRY_URL"),
+        description="The Comfy Registry, which custom nodes that config.yml names by `name` come from.",
+    )
+    github_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=env("GITHUB_TOKEN", "GH_TOKEN"),
+        description="Token for custom nodes in private repositories on github.com.",
+    )
+    git_timeout_s: float = Field(
+        default=600.0,
+        gt=0,
+        validation_alias=env("GIT_TIMEOUT_S"),
+        description="Seconds that git may take to fetch one custom node.",
+    )
+    node_install_timeout_s: float = Field(
+        default=1800.0,
+        gt=0,
+        validation_alias=env("NODE_INSTALL_TIMEOUT_S"),
+        description="Seconds that installing the packages of all custom nodes may take, and the install.py of one.",
     )
 
     @field_validator("allowed_model_hosts", mode="before")
