@@ -17,6 +17,7 @@ from pydantic import JsonValue, ValidationError
 from comfyworker.dialects._fields import Fields, refused, wrong_type
 from comfyworker.dialects._images import read_images
 from comfyworker.dialects._outward import read_output, read_store, read_webhook
+from comfyworker.dialects._text import broken_text_path
 from comfyworker.dialects.names import DIALECT_NAMES
 from comfyworker.errors import InvalidWorkflow, Problem, WorkflowFormatUI
 from comfyworker.jobs import Graph, JobRequest, Output, Override, Shortcuts
@@ -166,6 +167,10 @@ def _read_input(body: object, words: Words) -> Mapping[str, Any]:  # Any: JSON f
         raise refused([Problem(message=words.input_not_json, code="not_json", path="input")])
     if not isinstance(parsed, Mapping):
         raise refused([wrong_type("input", "an object", parsed)])
+    broken = broken_text_path(parsed, "input")
+    if broken is not None:
+        message = f"{broken} holds half of a character (a single surrogate, as \\ud83d); send the whole of it"
+        raise refused([Problem(message=message, code="not_text", path=broken)])
     return parsed
 
 

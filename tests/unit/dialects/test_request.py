@@ -268,3 +268,25 @@ def test_no_known_field_is_lost(
     assert {key: value for key, value in found["shortcuts"].items() if value is not None} == shortcuts
     assert [{"name": file["name"], "image": file["data"]} for file in found["files"]] == images
     assert (found["timeout_s"], found["id"], found["warnings"]) == (timeout, "mine", ())
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        pytest.param(
+            {"workflow": {"1": {"class_type": "\ud800X", "inputs": {}}}}, "input.workflow.1.class_type", id="value"
+        ),
+        pytest.param(
+            {"workflow": {"1": {"class_type": "X", "inputs": {"\udfff": 1}}}}, "input.workflow.1.inputs", id="key"
+        ),
+        pytest.param({"images": [{"name": "é\ud83d.png"}]}, "input.images[0].name", id="list"),
+    ],
+)
+def test_half_a_character_is_refused(given: dict[str, Any], path: str) -> None:
+    """JSON can name half of a surrogate pair, nothing can send it on; whole ones are text like any other."""
+    message = f"{path} holds half of a character (a single surrogate, as \\ud83d); send the whole of it"
+    for request in (given, json.dumps(given)):
+        with pytest.raises(InvalidRequest) as caught:
+            parse({"input": request})
+        assert [(problem.path, problem.message) for problem in caught.value.problems] == [(path, message)]
+    assert parse_input(comfy_org_api_key="\U0001f98a").comfy_org_api_key is not None
