@@ -32,7 +32,7 @@ from comfyworker.settings import Settings
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _CANCEL_SLACK_S: Final = 5.0  # beyond the time that ComfyUI gets to let go of a job
-_SEND_WITHIN_S: Final = 60.0
+_SEND_WITHIN_S: Final = 300.0
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _OTHERS_SENT_WITHIN_S: Final = 60.0
 
@@ -72,7 +72,7 @@ class Desk:
         self._whole: dict[str, Answer] = {}
         if sdk.has_seams:
             self._taker = Taker(gate, sdk.original("get_job"), on_done=self._done)
-            self._stops = Stops(sdk.original("get_stop_signals"))
+            self._stops = Stops(gate, sdk.original("get_stop_signals"))
 
     async def handle(self, job: Job) -> Answer:
         """Run a job; the SDK's handler.
@@ -188,6 +188,7 @@ class Desk:
         self._gate.enter(job_id)
         work: Work | None = None
         try:
+            self._check_wanted(job_id)
             work = self._engine.begin(job, self)
             answer = await asyncio.shield(asyncio.wrap_future(work.ended))
         except asyncio.CancelledError:
@@ -205,6 +206,11 @@ class Desk:
             raise asyncio.CancelledError
         self._gate.answer(job_id)
         return answer
+
+    def _check_wanted(self, job_id: str) -> None:
+        if self._sdk.has_seams and self._stops.was_early(job_id):
+            log.info("runpod.job_stopped", job_id=job_id)
+            raise asyncio.CancelledError
 
     async def _cancel(self, work: Work) -> None:
         log.info("runpod.job_stopped", job_id=work.id)

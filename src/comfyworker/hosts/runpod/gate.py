@@ -17,6 +17,8 @@ MOST_EXTRA: Final = 4
 """Jobs that may be taken beyond the usual ones where jobs are shorter than the time it takes to get one."""
 MOST_LEAVING: Final = 8
 """Jobs that may be past ComfyUI, their files or their answers on the way, while new ones are taken."""
+LOST_AFTER_S: Final = 30.0
+"""Seconds after which a job that was handed over and has not come to its handler never will; usually it is 0.1 s."""
 _REMEMBERED: Final = 8
 
 
@@ -104,6 +106,22 @@ class Gate:
         self._handed.update(dict.fromkeys(job_ids, self._clock()))
         if self._takes_one and job_ids:
             self.close()
+
+    def holds(self, job_id: str) -> bool:
+        """Tell whether a job is here: from when it was handed over until its answer is sent, or it was canceled."""
+        return job_id in self._handed or self.has_entered(job_id)
+
+    def has_entered(self, job_id: str) -> bool:
+        """Tell whether a job is here and its handler was called."""
+        return job_id in self._inside or job_id in self._delivering or job_id in self._answered
+
+    def forget_lost(self) -> list[str]:
+        """Forget jobs that were handed over and do not come to their handler; return their ids."""
+        limit = self._clock() - LOST_AFTER_S
+        lost = [job_id for job_id, handed_at in self._handed.items() if handed_at < limit]
+        for job_id in lost:
+            self.drop(job_id)
+        return lost
 
     def enter(self, job_id: str) -> None:
         """Note that a job's handler was called."""

@@ -48,9 +48,9 @@ def _execution_timeout_s(job: Mapping[str, object]) -> float | None:
     value = policy.get("executionTimeout")
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MOST_MS:
-        raise _wrong("policy.executionTimeout", "must be a positive number of milliseconds")
-    return value / 1000
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_MS:
+        raise _wrong("policy.executionTimeout", "must be a number of milliseconds")
+    return value / 1000 or None  # 0 is the platform's "no limit"
 
 
 def _wrong(path: str, what: str) -> InvalidRequest:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
 
-from comfyworker.hosts.runpod.gate import Gate
+from comfyworker.hosts.runpod.gate import LOST_AFTER_S, Gate
 from comfyworker.hosts.runpod.submission import job_id_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -31,6 +32,7 @@ _ROOM_WITHIN_S: Final = 20.0  # the SDK gives up after 90 s, and the question th
 _EMPTY_PAUSE_S: Final = 0.2  # between questions where the platform says "none" at once instead of waiting
 _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 10.0
+_MOST_EARLY: Final = 256
 _NOBODY: Final = [""]  # no job has this id; the SDK sleeps for a second after an empty list
 
 
@@ -55,10 +57,11 @@ class Taker:
 
     async def take(self, session: Session, most: int) -> list[Job] | None:
         """Return jobs, or None if there are none for now; the SDK asks again."""
+        self._forget_lost()
         if self._kept:
             return self._hand_over()
         if self._gate.is_closed:
-            await self._gate.wait_answered()
+            await self._wait_answered()
             self._on_done()
             return None
         try:
@@ -78,6 +81,19 @@ class Taker:
     async def wait_settled(self) -> None:
         """Wait until no job can come any more, when the gate is closed."""
         await self._is_settled.wait()
+
+    async def _wait_answered(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOST_AFTER_S):
+                    await self._gate.wait_answered()
+                    return
+            self._forget_lost()
+
+    def _forget_lost(self) -> None:
+        # The SDK trips over jobs with odd keys. They would take a place for ever, and hold up the worker's end.
+        for job_id in self._gate.forget_lost():
+            log.error("runpod.job_lost", job_id=job_id)
 
     def _hand_over(self) -> list[Job] | None:
         jobs, self._kept = self._kept, []
@@ -122,10 +138,14 @@ class Taker:
 
     def _keep(self, jobs: list[Job] | None) -> None:
         for job in jobs or ():
-            if job_id_of(job):
-                self._kept.append(job)
-            else:
+            job_id = job_id_of(job)
+            if not job_id:
                 log.error("runpod.job_without_id")  # nobody could be answered
+            elif self._gate.holds(job_id) or any(job_id == kept["id"] for kept in self._kept):
+                # Its answer is the one that the platform waits for; a second run would be answered a second time.
+                log.warning("runpod.job_repeated", job_id=job_id)
+            else:
+                self._kept.append(job)
 
     async def _back_off(self) -> None:
         # The SDK asks again at once, and would take a whole core for it.
@@ -152,23 +172,47 @@ class _Noted:
     async def get(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
         async with self._session.get(*arguments, **named) as response:
             self.has_answer = True
-            yield response
+            yield _NotedAnswer(response)
+
+
+class _NotedAnswer:
+    """The platform's answer; a single job that has no input gets none, since the SDK would drop it unanswered."""
+
+    def __init__(self, response: Any) -> None:  # noqa: ANN401  # aiohttp's, as the session has made it
+        self._response = response
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the answer has
+        return getattr(self._response, name)
+
+    async def json(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
+        found = await self._response.json(*arguments, **named)
+        return {"input": None, **found} if isinstance(found, dict) and "id" in found else found
 
 
 class Stops:
-    """Stands in the place of the SDK's `get_stop_signals`: its question does not hold up the worker's end."""
+    """Stands in the place of the SDK's `get_stop_signals`: its question does not hold up the worker's end.
 
-    def __init__(self, fetch: FetchStops) -> None:
-        """Ask by `fetch` which jobs are to be stopped."""
+    The SDK knows only jobs that have come to their handler. The others are remembered here: those in its own queue,
+    where a job stays for 0.1 s, and those that are just being handed over.
+    """
+
+    def __init__(self, gate: Gate, fetch: FetchStops) -> None:
+        """Ask by `fetch` which jobs are to be stopped; the gate knows how far they are."""
+        self._gate = gate
         self._fetch = fetch
+        self._early: deque[str] = deque(maxlen=_MOST_EARLY)
         self._ended = asyncio.Event()
+
+    def was_early(self, job_id: str) -> bool:
+        """Tell whether a job that now comes to its handler is to be stopped."""
+        return job_id in self._early
 
     def end(self) -> None:
         """Ask no more."""
         self._ended.set()
 
     async def take(self, session: Session) -> list[str]:
-        """Return the ids of jobs that are to be stopped."""
+        """Return the ids of jobs that are to be stopped and have come to their handler."""
         found: list[str] = []
         failures: list[Exception] = []
 
@@ -188,4 +232,6 @@ class Stops:
                 task.cancel()
         if failures and not self._ended.is_set():
             raise failures[0]
-        return found or ([*_NOBODY] if self._ended.is_set() else [])
+        self._early.extend(job_id for job_id in found if not self._gate.has_entered(job_id))
+        here = [job_id for job_id in found if self._gate.has_entered(job_id)]
+        return here or ([*_NOBODY] if found or self._ended.is_set() else [])

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from comfyworker.hosts.runpod.gate import MOST_EXTRA, MOST_LEAVING, Gate
+from comfyworker.hosts.runpod.gate import LOST_AFTER_S, MOST_EXTRA, MOST_LEAVING, Gate
 
 
 class Clock:
@@ -114,3 +114,32 @@ async def test_room_is_waited_for() -> None:
         assert not answered.done()
         gate.answer("a")
         await answered
+
+
+def test_a_job_that_the_sdk_loses_does_not_take_a_place_for_ever() -> None:
+    """What was handed over and does not come to its handler is forgotten; what came there is not."""
+    clock = Clock()
+    gate = Gate(clock=clock)
+    gate.open(1)
+    gate.hand_over(["a", "b"])
+    gate.enter("a")
+    clock.now_s += LOST_AFTER_S
+    assert gate.forget_lost() == []
+    clock.now_s += 0.1
+    assert gate.forget_lost() == ["b"]
+    assert (gate.room, gate.running, gate.holds("b")) == (1, 1, False)
+
+
+def test_a_job_is_held_until_its_answer_is_sent() -> None:
+    """From when it is handed over; its handler knows it later."""
+    gate = Gate()
+    gate.hand_over(["a"])
+    assert (gate.holds("a"), gate.has_entered("a")) == (True, False)
+    gate.enter("a")
+    assert gate.has_entered("a")
+    gate.leave_comfyui("a")
+    assert gate.has_entered("a")
+    gate.answer("a")
+    assert gate.has_entered("a")
+    gate.drop("a")
+    assert (gate.holds("a"), gate.has_entered("a")) == (False, False)

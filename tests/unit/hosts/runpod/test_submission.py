@@ -24,16 +24,20 @@ def job(beside: dict[str, object], **inner: object) -> dict[str, object]:
         ({"policy": {"executionTimeout": 5000, "ttl": 1}}, {}, 5.0),
         ({"policy": {"executionTimeout": 5000}}, {"timeout": 2}, 2.0),
         ({"policy": {"executionTimeout": 5000}}, {"timeout": 20}, 5.0),
+        ({"policy": {"executionTimeout": 0}}, {"timeout": 20}, 20.0),
+        ({"policy": {"executionTimeout": 0}}, {}, None),
     ],
 )
 def test_the_shorter_time_limit_holds(
     beside: dict[str, object], inner: dict[str, object], timeout_s: float | None
 ) -> None:
-    """The request's own, or the platform's in milliseconds."""
+    """The request's own, or the platform's in milliseconds, whose 0 is none."""
     assert read_job(job(beside, **inner), DIALECT).timeout_s == timeout_s
 
 
-@pytest.mark.parametrize("policy", [[], {"executionTimeout": True}, {"executionTimeout": "5"}, {"executionTimeout": 0}])
+@pytest.mark.parametrize(
+    "policy", [[], {"executionTimeout": True}, {"executionTimeout": "5"}, {"executionTimeout": -1}]
+)
 def test_a_wrong_policy_is_refused(policy: object) -> None:
     """The error names the place."""
     with pytest.raises(InvalidRequest, match=r"^policy"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from comfyworker.hosts.runpod.gate import Gate
+from comfyworker.hosts.runpod.gate import LOST_AFTER_S, Gate
 from comfyworker.hosts.runpod.taking import Stops, Taker
 
 
@@ -137,6 +137,34 @@ async def test_what_has_no_id_is_left_out() -> None:
     assert await taker.take(platform, 20) == jobs("a", "b")
 
 
+async def test_a_job_that_is_here_is_not_taken_again() -> None:
+    """Neither twice at once nor while it runs: there would be two answers. When it is answered, it may come again."""
+    platform, gate, taker = make(places=9)
+    platform.answer_begins.set()
+    platform.answers.put_nowait(jobs("a", "a", "b"))
+    assert await taker.take(platform, 20) == jobs("a", "b")
+    platform.answers.put_nowait(jobs("b", "c"))
+    assert await taker.take(platform, 20) == jobs("c")
+    gate.enter("b")
+    gate.answer("b")
+    gate.drop("b")
+    platform.answers.put_nowait(jobs("b"))
+    assert await taker.take(platform, 20) == jobs("b")
+
+
+async def test_a_job_that_the_sdk_loses_does_not_hold_up_the_end() -> None:
+    """It is forgotten after half a minute."""
+    now_s, done = 0.0, Done()
+    gate = Gate(clock=lambda: now_s)
+    gate.open(1)
+    gate.hand_over(["a"])
+    gate.close()
+    taker = Taker(gate, Platform().fetch, on_done=done)
+    now_s = LOST_AFTER_S + 0.1
+    assert await taker.take(None, 20) is None
+    assert done.count == 1
+
+
 async def test_a_failure_is_the_sdks_after_a_pause() -> None:
     """The SDK asks again at once; the end does not wait for the pause."""
     platform, gate, taker = make()
@@ -164,7 +192,9 @@ async def test_stops_are_passed_on_until_the_end() -> None:
     async def fetch(_session: object) -> list[str]:
         return await found.get()
 
-    stops = Stops(fetch)
+    gate = Gate()
+    gate.enter("a")
+    stops = Stops(gate, fetch)
     found.put_nowait(["a"])
     assert await stops.take(None) == ["a"]
     async with asyncio.TaskGroup() as group:
@@ -172,3 +202,17 @@ async def test_stops_are_passed_on_until_the_end() -> None:
         await asyncio.sleep(0)
         stops.end()
         assert await asking == [""]
+
+
+async def test_a_stop_that_comes_before_its_job_is_kept_for_it() -> None:
+    """The SDK would say that there is no such job while that waits in its queue, or is still on its way."""
+    gate = Gate()
+    gate.hand_over(["handed over"])
+    gate.enter("here")
+
+    async def fetch(_session: object) -> list[str]:
+        return ["handed over", "here", "on its way"]
+
+    stops = Stops(gate, fetch)
+    assert await stops.take(None) == ["here"]
+    assert [stops.was_early(job_id) for job_id in ("handed over", "here", "on its way")] == [True, False, True]
