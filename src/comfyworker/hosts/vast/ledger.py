@@ -178,9 +178,12 @@ class Ledger:
         return self._take(auth, entry)
 
     def begin(self, entry: Entry, *, at: float | None = None) -> None:
-        """ComfyUI has had the request since `at` (Unix seconds); None is now."""
+        """ComfyUI has had the request since `at` (Unix seconds); None is now.
+
+        A job that another request had asked for may have begun before this one came: no time on the wire goes back.
+        """
         if entry in self._at_work and not entry.work_started_at:
-            entry.work_started_at = self.clock() if at is None else at
+            entry.work_started_at = self.clock() if at is None else max(at, entry.entered_queue_at)
             entry.status = RequestStatus.STARTED
 
     def succeed(self, entry: Entry) -> bool:

@@ -93,12 +93,27 @@ class PublicKeys:
         try:
             async with self._session.get(f"{address}/pubkey/") as answer:
                 answer.raise_for_status()
-                pem = await answer.content.read(_LARGEST_KEY_BYTES)
+                pem = await _read_all(answer.content)
             self._key = _read_key(pem)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             log.warning("pubkey.failed", host=urlsplit(address).hostname, error_type=type(error).__name__)
             return False
         return True
+
+
+async def _read_all(content: aiohttp.StreamReader) -> bytes:
+    """Return a body, however many pieces it comes in.
+
+    Raises:
+        ValueError: it is too large to be a key.
+    """
+    read = b""
+    async for piece in content.iter_any():
+        read += piece
+        if len(read) > _LARGEST_KEY_BYTES:
+            message = "too large to be a key"
+            raise ValueError(message)
+    return read
 
 
 def _read_key(pem: bytes) -> RSAPublicKey:

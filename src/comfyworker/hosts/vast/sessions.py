@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import json
 import secrets
 import string
 import time
@@ -20,18 +19,18 @@ from types import TracebackType
 from typing import Final, Self
 
 import structlog
-from pydantic import JsonValue
 
 from comfyworker.errors import SessionEnded, TooBusy, Unauthorized, WorkerError
 from comfyworker.hosts.vast.ledger import Entry, Ledger
 from comfyworker.hosts.vast.on_close import OnClose, tell_closed
-from comfyworker.hosts.vast.signatures import AuthData
+from comfyworker.hosts.vast.signatures import AuthData, dump_small
 from comfyworker.hosts.vast.workload import workload_of_cost
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 USUAL_LIFETIME_S: Final = 60.0
 LONGEST_LIFETIME_S: Final = 86_400.0
+_SOONEST_S = 1.0
 _ID_CHARS = 13
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -62,7 +61,8 @@ class Session:
         Raises:
             Unauthorized: it is another one.
         """
-        if not isinstance(auth_data, dict) or not hmac.compare_digest(_dumped(auth_data), _dumped(self.auth.as_sent)):
+        given, ours = dump_small(auth_data), dump_small(self.auth.as_sent)
+        if given is None or ours is None or not hmac.compare_digest(given, ours):
             raise Unauthorized(
                 "session_auth is not valid", hint="Send the auth_data that the session was created with, unchanged."
             )
@@ -139,6 +139,7 @@ class Sessions:
             raise TooBusy(
                 f"{len(self._open)} sessions are open here, and no more may be",
                 hint="End one, or open it on another worker; MAX_SESSIONS says how many.",
+                details={"retry_after_s": self._next_end_s()},
             )
         session = Session(
             id="".join(secrets.choice(_ALPHABET) for _ in range(_ID_CHARS)),
@@ -190,6 +191,11 @@ class Sessions:
             self._group.create_task(telling, name=f"tell of the end of session {session.id}")
         return True
 
+    def _next_end_s(self) -> float:
+        """Return in how many seconds the first session ends, if nobody asks for anything in it."""
+        due_at = min(session.expires_at for session in self._open.values())
+        return max(due_at - self._clock(), _SOONEST_S)
+
     async def _cancel_quietly(self, job: JobKey) -> None:
         # It may have ended just now, or be forgotten already.
         with contextlib.suppress(WorkerError):
@@ -204,7 +210,3 @@ class Sessions:
                     await self._changed.wait()
             for session in [each for each in self._open.values() if each.expires_at <= self._clock()]:
                 self._end(session, "expired")
-
-
-def _dumped(auth_data: dict[str, JsonValue]) -> bytes:
-    return json.dumps(auth_data, sort_keys=True).encode()

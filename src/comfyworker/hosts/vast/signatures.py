@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+import orjson
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from comfyworker.errors import InvalidRequest, Problem, QueueFull, Unauthorized
@@ -24,6 +25,8 @@ _FIELDS = ("cost", "endpoint", "reqnum", "request_idx", "signature", "url")
 _NUMBERS = ("reqnum", "request_idx")
 _TEXTS = ("endpoint", "signature", "url")
 _RETRY_AFTER_S = 5.0
+_MOST_BYTES = 16 * 1024
+"""What the router signs has less than one thousand; all of it may be looked at before anybody is known."""
 
 
 class SignedForm(StrEnum):
@@ -67,10 +70,16 @@ def parse_auth(value: object) -> AuthData:
     """Return the auth_data of a request.
 
     Raises:
-        InvalidRequest: with every field that is missing or of the wrong type; Vast's clients expect a 422.
+        InvalidRequest: with every field that is missing or of the wrong type, or it is too large to be the router's;
+            Vast's clients expect a 422.
     """
+    reason = None
     if not isinstance(value, Mapping):
-        problem = _problem("auth_data", "is missing" if value is None else "must be an object")
+        reason = "is missing" if value is None else "must be an object"
+    elif dump_small(value) is None:
+        reason = f"is larger than {_MOST_BYTES} bytes, or nested too deeply"
+    if reason is not None or not isinstance(value, Mapping):
+        problem = _problem("auth_data", reason or "")
         raise InvalidRequest(problem.message, hint=_HINT, problems=[problem])
     problems = [_problem(f"auth_data.{name}", "is missing") for name in _FIELDS if name not in value]
     problems += [
@@ -86,6 +95,15 @@ def parse_auth(value: object) -> AuthData:
     if problems:
         raise InvalidRequest("; ".join(problem.message for problem in problems), hint=_HINT, problems=problems)
     return AuthData(**{name: value[name] for name in _FIELDS}, as_sent=dict(value))
+
+
+def dump_small(auth_data: object) -> bytes | None:
+    """Return what stands in `auth_data` as sorted JSON; None where it is larger or deeper than the router's ever is."""
+    try:
+        dumped = orjson.dumps(auth_data, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # nested deeper than is written
+        return None
+    return dumped if len(dumped) <= _MOST_BYTES else None
 
 
 _HINT = "Send the whole answer of Vast's /route/ as auth_data, beside payload."

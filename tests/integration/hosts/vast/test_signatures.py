@@ -1,11 +1,14 @@
 """Requests that Vast's router has signed for this worker pass; others do not."""
 
+import asyncio
+import json
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
 import aiohttp
 import pytest
+from aiohttp import test_utils, web
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -185,3 +188,45 @@ def test_no_auth_data_breaks_the_worker(value: object) -> None:
     """Whatever comes is an error that can be answered."""
     with pytest.raises(InvalidRequest):
         parse_auth(value)
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        pytest.param(json.loads("[" * 900 + "]" * 900), id="nested"),
+        pytest.param(["x" * 10] * 10_000, id="large"),
+    ],
+)
+def test_what_no_router_sends_is_not_worked_on(cost: object) -> None:
+    """Nobody is known yet who sends it: it costs next to nothing, and breaks nothing."""
+    with pytest.raises(InvalidRequest, match="is larger than 16384 bytes, or nested too deeply"):
+        parse_auth({**Signer().auth_data(URL), "cost": cost})
+
+
+async def test_auth_data_of_the_deepest_is_checked(platform: VastPlatform, signatures: Signatures) -> None:
+    """What passes as small is signed or not, and no fault of ours."""
+    cost = json.loads("[" * 250 + "]" * 250)
+    assert await signatures.check(parse_auth(platform.signer.auth_data(URL, cost=cost))) is SignedForm.URL_ONLY
+    with pytest.raises(Unauthorized):
+        await signatures.check(parse_auth(Signer().auth_data(URL, cost=cost)))
+
+
+async def test_the_key_may_come_in_pieces(session: aiohttp.ClientSession) -> None:
+    """A network cuts where it likes."""
+    signer = Signer()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        text = signer.public_pem.encode()
+        await response.write(text[:50])
+        for _ in range(100):  # who asks lives on the same loop, and has read the first piece by then
+            await asyncio.sleep(0)
+        await response.write(text[50:])
+        return response
+
+    app = web.Application()
+    app.router.add_get("/pubkey/", answer)
+    async with test_utils.TestServer(app) as server:
+        keys = PublicKeys([str(server.make_url("")).rstrip("/")], session)
+        assert await keys.renew()

@@ -87,6 +87,15 @@ def test_a_request_is_load_until_it_is_served(ledger: Ledger) -> None:
     assert told(ledger)["cur_perf"] == 0.0
 
 
+def test_no_request_begins_before_it_comes(ledger: Ledger) -> None:
+    """A job that an earlier request had asked for began before this one came."""
+    entry = ledger.receive(auth(1), 400.0)
+    ledger.begin(entry, at=900.0)
+    ledger.succeed(entry)
+    [ended] = deletes(ledger)
+    assert [ended[key] for key in ("entered_queue_at", "work_started_at")] == [1000.0, 1000.0]
+
+
 def test_an_ended_request_is_told_with_its_times(ledger: Ledger) -> None:
     """Unix seconds of its coming, its beginning and its end."""
     entry = ledger.receive(auth(1), 400.0)

@@ -1,5 +1,6 @@
 """Sessions: how many, how long, whose, and what their end does."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -62,6 +63,14 @@ async def test_each_request_moves_the_end(sessions: Sessions) -> None:
     assert session.expires_at == 1000.0 + LONGEST_LIFETIME_S
 
 
+async def test_auth_data_that_is_too_deep_is_somebody_elses(sessions: Sessions) -> None:
+    """It breaks nothing."""
+    session = sessions.open(auth(), lifetime_s=60.0)
+    deep = json.loads('{"x":' * 900 + "1" + "}" * 900)
+    with pytest.raises(Unauthorized):
+        sessions.enter(session.id, deep)
+
+
 async def test_one_that_is_over_is_not_entered(world: World, sessions: Sessions) -> None:
     """From its last second on a session is unknown, before anybody has cleaned up."""
     session = sessions.open(auth(), lifetime_s=60.0)
@@ -77,8 +86,10 @@ async def test_no_more_than_may(world: World) -> None:
     """One too many is refused and told as rejected, with the cost that Vast's router gave it; 0 is no limit."""
     async with world.sessions(most=1) as few:
         few.open(auth(), lifetime_s=60.0)
-        with pytest.raises(TooBusy):
+        world.now += 20.0
+        with pytest.raises(TooBusy) as caught:
             few.open(auth(2), lifetime_s=60.0)
+        assert caught.value.details["retry_after_s"] == 40.0
         assert world.ledger.take_status(disk_usage_gb=0.0).body["rej_load"] == 250.0
     async with world.sessions(most=0) as many:
         assert len({many.open(auth(number), lifetime_s=60.0).id for number in range(50)}) == 50
