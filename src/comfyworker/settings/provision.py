@@ -86,9 +86,26 @@ class ProvisionSettings(Group):
         default=("huggingface.co",),
         validation_alias=env("ALLOWED_MODEL_HOSTS"),
         description="Hosts, with commas between them, that models may be fetched from because a job's workflow says "
-        "so; `*.example.org` is all below it.",
+        "so; `*.example.org` is all below it. Over https only, unless a host stands there as `http://host:port`.",
     )
-
+    allowed_model_endings: tuple[str, ...] = Field(
+        default=(".safetensors", ".sft", ".gguf"),
+        validation_alias=env("ALLOWED_MODEL_ENDINGS"),
+        description="Endings, with commas between them, of the files that DOWNLOAD_MODELS fetches. Others, as .ckpt and "
+        ".pt, can hold programs, which ComfyUI may run when it loads them.",
+    )
+    model_max_gb: float = Field(
+        default=50.0,
+        gt=0,
+        validation_alias=env("MODEL_MAX_GB"),
+        description="The largest file that DOWNLOAD_MODELS fetches, in gigabytes.",
+    )
+    download_with_tokens: bool = Field(
+        default=False,
+        validation_alias=env("DOWNLOAD_MODELS_WITH_TOKENS"),
+        description="Use HF_TOKEN and CIVITAI_TOKEN for DOWNLOAD_MODELS too. Whoever may send jobs can then use every "
+        "model that the tokens can read.",
+    )
     comfy_registry_url: str = Field(
         default="https://api.comfy.org",
         pattern=r"^https?://\S+$",
@@ -113,7 +130,7 @@ class ProvisionSettings(Group):
         description="Seconds that installing the packages of all custom nodes may take, and the install.py of one.",
     )
 
-    @field_validator("allowed_model_hosts", mode="before")
+    @field_validator("allowed_model_hosts", "allowed_model_endings", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
