@@ -29,6 +29,7 @@ _BY_CLASS: dict[str, dict[str, str]] = {
     "Hy3DModelLoader": {"model": "diffusion_models"},
     "Hy3DVAELoader": {"model_name": "vae"},
     "IPAdapterModelLoader": {"ipadapter_file": "ipadapter"},
+    "IPAdapterFluxLoader": {"ipadapter": "ipadapter-flux", "clip_vision": "clip_vision"},
     "InstantIDModelLoader": {"instantid_file": "instantid"},
     "PulidModelLoader": {"pulid_file": "pulid"},
     "WanVideoModelLoader": {"model": "diffusion_models"},
@@ -45,6 +46,8 @@ _BY_CLASS: dict[str, dict[str, str]] = {
     "Lora Loader Stack (rgthree)": {"lora": "loras"},
     "LoraLoaderStack": {"lora": "loras"},
 }
+_WHOLE_FOLDERS = {"IPAdapterFluxLoader": "clip_vision"}
+"""Inputs that name no file but a folder of files, which the class reads with transformers."""
 _BY_INPUT = {
     "ckpt_name": "checkpoints",
     "unet_name": "diffusion_models",
@@ -58,6 +61,11 @@ _BY_INPUT = {
     "photomaker_model_name": "photomaker",
 }
 """Names that mean the same in every class that has them."""
+
+
+def names_folder(class_type: str, input_name: str) -> bool:
+    """Tell whether an input names a folder of models' files, as `siglip-so400m-patch14-384`, instead of a file."""
+    return _WHOLE_FOLDERS.get(class_type) == input_name
 
 
 def folder_of(class_type: str, input_name: str, name: str) -> str | None:
