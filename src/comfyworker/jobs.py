@@ -76,6 +76,19 @@ class InputFile(_Record):
     """Where it lies on our disk, for a file that the host has taken in before; then `data` says nothing."""
 
 
+class ModelOffer(_Record):
+    """A model that the request says where to fetch, should ComfyUI lack it."""
+
+    url: str = Field(repr=False)
+    destination: str
+    """A folder below ComfyUI's models folder, as `loras/wan`; resolved."""
+    filename: str
+    """Its name there."""
+    sha256: str | None = None
+    """What its content must have, in 64 hexadecimal digits."""
+    size_bytes: int | None = None
+
+
 class Override(_Record):
     """One value for one field of one node, which is named by its id or by its title."""
 
@@ -213,6 +226,8 @@ class JobRequest(_Record):
     overrides: tuple[Override, ...] = Field(default=(), repr=False)
     shortcuts: Shortcuts | None = None
     files: tuple[InputFile, ...] = ()
+    models: tuple[ModelOffer, ...] = ()
+    """Where models are that the workflow names; fetched only if they are missing, and if the worker does that."""
     timeout_s: float | None = None
     """The job's own deadline in seconds; None takes the worker's."""
     expected_time_s: float | None = None

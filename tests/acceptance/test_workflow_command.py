@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from comfyworker.provision.config.reading import parse_config
 from support.command import call, environment
 from support.gui_workflows import line, node, widget, workflow
 from support.real_comfyui import CHECKPOINT_NAME, RealComfyUI
@@ -165,3 +166,65 @@ def test_inspect_prints_a_table(tmp_path: Path) -> None:
         "Outputs", "1 VAELoader", "2 CLIPTextEncode Positive",
         "Parameters", "2.text a red fox Positive",
     ]  # fmt: skip
+
+
+def listing(tmp_path: Path) -> str:
+    """Write a workflow in GUI format that says where its model is; return its name."""
+    entry = {"name": "a.safetensors", "url": "https://example.com/a.safetensors", "directory": "vae"}
+    loader = node(5, "VAELoader", widgets_values=["a.safetensors"], properties={"models": [entry]}, title="VAE")
+    custom = node(6, "Seed (rgthree)", inputs={"vae": ("VAE", 3)})
+    saved = picture()
+    saved["nodes"] += [loader, custom]
+    saved["links"].append([3, 5, 0, 6, 0, "VAE"])
+    (tmp_path / "listing.json").write_text(json.dumps(saved))
+    return "listing.json"
+
+
+def test_a_config_for_workflows(tmp_path: Path) -> None:
+    """What is printed is a valid config.yml, without a ComfyUI and without a network."""
+    graph = {"1": {"class_type": "LoraLoader", "inputs": {"lora_name": "wan/b.safetensors"}}}
+    (tmp_path / "api.json").write_text(json.dumps(graph))
+    done = call("workflow", "config", listing(tmp_path), "api.json", environ=environment(), cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "# What listing.json, api.json need; made by `comfyworker workflow config`.\n"
+        "# To fill in by hand: 1 model; each is a comment.\n"
+        "# Not looked up: sizes and hashes of the models; --online asks their hosts\n"
+        "models:\n"
+        "  # wanted by listing.json: node 5 (VAELoader)\n"
+        "  - url: https://example.com/a.safetensors\n"
+        "    destination: vae\n"
+        "    filename: a.safetensors\n"
+        "  # wanted by api.json: node 1 (LoraLoader)\n"
+        "  # - url: ???\n"
+        "  #   destination: loras/wan\n"
+        "  #   filename: b.safetensors\n"
+        "nodes:\n"
+        "  # brings Seed (rgthree); known by the names of its classes\n"
+        "  - url: https://github.com/rgthree/rgthree-comfy\n"
+    )
+    assert [model.destination for model in parse_config(done.out).models] == ["vae"]
+
+
+def test_only_what_a_comfyui_lacks(comfyui: RealComfyUI, tmp_path: Path) -> None:
+    """Its models and classes are left out, and the result is written to a file."""
+    graph = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": CHECKPOINT_NAME}},
+        "2": {"class_type": "LoraLoader", "inputs": {"lora_name": "gone.safetensors"}},
+    }
+    (tmp_path / "api.json").write_text(json.dumps(graph))
+    arguments = ("workflow", "config", "api.json", "--missing", "--json", "-o", "out.json")
+    done = call(*arguments, environ=environment(comfyui), cwd=tmp_path)
+    assert (done.code, done.out, done.err) == (0, "", "1 model and 0 custom nodes in out.json\n")
+    answer = json.loads((tmp_path / "out.json").read_text())
+    assert [model["filename"] for model in answer["models"]] == ["gone.safetensors"]
+    assert answer["config_yml"].count("gone.safetensors") == 1
+
+
+def test_a_file_that_is_no_workflow_is_named(tmp_path: Path) -> None:
+    """Of several files, the error says which."""
+    (tmp_path / "good.json").write_text('{"1": {"class_type": "A", "inputs": {}}}')
+    (tmp_path / "bad.json").write_text('{"1": {"inputs": {}}}')
+    done = call("workflow", "config", "good.json", "bad.json", environ=environment(), cwd=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert "bad.json: node 1: has no class_type" in done.err

@@ -17,6 +17,7 @@ from comfyworker.cli.workflow_classes import (
     running_classes,
     say,
 )
+from comfyworker.cli.workflow_config import config
 from comfyworker.cli.workflow_files import write_whole
 from comfyworker.cli.workflow_parameters import parameters
 from comfyworker.cli.workflow_table import print_needs
@@ -24,6 +25,7 @@ from comfyworker.errors import WorkerError
 from comfyworker.jobs import Graph, JobError
 from comfyworker.workflow.graph import read_workflow
 from comfyworker.workflow.gui import convert_gui, convert_what_can_be, is_gui_format
+from comfyworker.workflow.metadata import listed_in_graph
 from comfyworker.workflow.needs import Needs, inspect_workflow
 from comfyworker.workflow.node_classes import NodeClasses
 
@@ -85,11 +87,13 @@ def inspect(
 
 
 app.command()(parameters)
+app.command()(config)
 
 
 def _needs(value: object, classes: NodeClasses | None) -> Needs:
     if not is_gui_format(value):
-        return inspect_workflow(read_workflow(value, path="workflow", check_links=False), classes)
+        graph = read_workflow(value, path="workflow", check_links=False)
+        return inspect_workflow(graph, classes, listed_models=listed_in_graph(graph))
     done = convert_what_can_be(value, classes or NodeClasses({}))
     if not done.graph and done.problems:
         convert_gui(value, NodeClasses({}))  # raises what keeps it from being read at all

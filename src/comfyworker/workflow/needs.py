@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -13,11 +13,9 @@ from comfyworker.jobs import Graph
 from comfyworker.workflow._model_folders import folder_of
 from comfyworker.workflow.files import find_file_inputs
 from comfyworker.workflow.graph import is_link, links, title_of
+from comfyworker.workflow.metadata import ListedModel, find_listed
 from comfyworker.workflow.models import is_model_name
 from comfyworker.workflow.node_classes import NodeClass, NodeClasses
-
-if TYPE_CHECKING:
-    from comfyworker.workflow.gui import ListedModel
 
 _FILE_INPUTS = {
     "LoadImage": "image",
@@ -60,6 +58,8 @@ class ModelNeed(_Record):
     node_ids: tuple[str, ...]
     url: str | None = None
     """Where the file's metadata says it can be had."""
+    sha256: str | None = None
+    """What the file's metadata says of its content."""
     is_there: bool | None = None
     """Whether this ComfyUI has it; None if that is not known."""
 
@@ -137,24 +137,39 @@ def _class_needs(graph: Graph, classes: NodeClasses | None, packs: Mapping[str, 
 
 
 def _model_needs(graph: Graph, classes: NodeClasses | None, listed: tuple[ListedModel, ...]) -> Iterator[ModelNeed]:
-    metadata = {entry.name: entry for entry in listed}
     found: dict[tuple[str, str | None], list[tuple[str, bool | None]]] = {}
     for node_id, node in graph.items():
         node_class = classes.get(node["class_type"]) if classes is not None else None
         for input_name, name in _named_models(node["inputs"]):
-            folder = folder_of(node["class_type"], input_name, name)
-            if folder is None and name in metadata:
-                folder = metadata[name].folder
+            folder = find_folder(node["class_type"], input_name, name, listed)
             found.setdefault((name, folder), []).append((node_id, _is_there(node_class, input_name, name)))
     for (name, folder), places in sorted(found.items(), key=lambda item: (item[0][1] or "~", item[0][0])):
         answers = {there for _, there in places if there is not None}
+        entry = find_listed(listed, name, folder)
         yield ModelNeed(
             name=name,
             folder=folder,
             node_ids=tuple(dict.fromkeys(node_id for node_id, _ in places)),
-            url=metadata[name].url if name in metadata else None,
+            url=entry.url if entry is not None else None,
+            sha256=entry.sha256 if entry is not None else None,
             is_there=all(answers) if answers else None,
         )
+
+
+def find_folder(class_type: str, input_name: str, name: str, listed: Iterable[ListedModel] = ()) -> str | None:
+    """Return the folder of models that an input reads the file `name` from; None if that is not known.
+
+    Args:
+        class_type: The node's class.
+        input_name: The input.
+        name: What it holds.
+        listed: What the workflow's metadata says of models.
+    """
+    folder = folder_of(class_type, input_name, name)
+    if folder is None:
+        entry = find_listed(listed, name, None)
+        folder = entry.folder if entry is not None else None
+    return folder
 
 
 def _named_models(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

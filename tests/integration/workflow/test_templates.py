@@ -17,6 +17,10 @@ import pytest
 
 from comfyworker.errors import Problem
 from comfyworker.jobs import Graph
+from comfyworker.provision.config.reading import parse_config
+from comfyworker.provision.proposal import Source, merge_proposals, propose_config, render_proposal
+from comfyworker.provision.proposal.gathering import shared_url
+from comfyworker.provision.proposal.packs import core_classes
 from comfyworker.workflow import NodeClasses, check_workflow
 from comfyworker.workflow.gui import Conversion, convert_what_can_be, is_gui_format
 from comfyworker.workflow.models import is_model_name
@@ -190,6 +194,45 @@ def test_folders_are_those_of_the_metadata(corpus: Corpus) -> None:
         if entry.name == model.name and entry.node_id in model.node_ids and entry.folder != model.folder
     }
     assert wrong == set()
+
+
+def _source(corpus: Corpus, name: str) -> Source:
+    done = corpus.listed[name]
+    return Source(done.graph, corpus.classes, done.listed_models, done.listed_packs, label=name)
+
+
+def test_every_listed_model_is_in_the_config(corpus: Corpus) -> None:
+    """What is proposed for each template is a valid config.yml, and has each URL that the metadata of its nodes has."""
+    missed = []
+    for name, done in corpus.listed.items():
+        config = parse_config(render_proposal(propose_config(_source(corpus, name)), made_from=[name]))
+        there = {(model.destination, model.url) for model in config.models}
+        missed += [
+            (name, entry)
+            for entry in done.listed_models
+            if entry.url is not None and (entry.folder, shared_url(entry.url)) not in there
+        ]
+    assert missed == []
+
+
+def test_all_templates_are_one_config(corpus: Corpus) -> None:
+    """Merged, nothing is there twice, and each file has one of its URLs."""
+    proposal = merge_proposals([propose_config(_source(corpus, name)) for name in corpus.listed])
+    config = parse_config(render_proposal(proposal, made_from=list(corpus.listed)))
+    listed = {
+        (entry.folder, shared_url(entry.url))
+        for done in corpus.listed.values()
+        for entry in done.listed_models
+        if entry.url
+    }
+    told = {(model.destination, url) for model in proposal.models for url in (model.url, *model.other_urls)}
+    assert listed - told == set()
+    assert len(config.models) == len({model.place for model in proposal.models if model.is_whole})
+
+
+def test_own_classes_need_no_pack(corpus: Corpus) -> None:
+    """The list of ComfyUI's own classes has all that this ComfyUI brings."""
+    assert [name for name in corpus.classes if name not in core_classes()] == []
 
 
 def _figures(corpus: Corpus) -> str:

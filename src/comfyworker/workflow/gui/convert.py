@@ -25,6 +25,7 @@ from comfyworker.workflow.gui.links import (
 )
 from comfyworker.workflow.gui.scopes import Scope, active_nodes, open_scopes
 from comfyworker.workflow.gui.widgets import CONTROLS, widget_values
+from comfyworker.workflow.metadata import CORE, ListedModel, ListedPack, listed_models, listed_pack
 from comfyworker.workflow.models import is_model_name
 from comfyworker.workflow.node_classes import NodeClasses
 
@@ -42,17 +43,6 @@ _EXPORT_HINT = "Mend it in ComfyUI, or export the workflow with 'Export (API)' t
 
 
 @dataclass(frozen=True, slots=True)
-class ListedModel:
-    """A model file that an active node's metadata names (`properties.models`)."""
-
-    name: str
-    folder: str | None
-    url: str | None
-    node_id: str
-    """The node's id in API format."""
-
-
-@dataclass(frozen=True, slots=True)
 class Conversion:
     """What became of a workflow in GUI format."""
 
@@ -63,6 +53,8 @@ class Conversion:
     listed_models: tuple[ListedModel, ...]
     packs: Mapping[str, str]
     """Class → custom node pack that the file says it is from (a Comfy Registry id, else a GitHub repository)."""
+    listed_packs: tuple[ListedPack, ...] = ()
+    """The same with all that the file says, ComfyUI's own classes included; once for each class and version."""
 
 
 def convert_gui(value: Mapping[str, Any], classes: NodeClasses, *, path: str = "workflow") -> Graph:
@@ -112,6 +104,7 @@ class _Converter:
         self.problems: list[Problem] = []
         self.listed: list[ListedModel] = []
         self.packs: dict[str, str] = {}
+        self.listed_packs: dict[ListedPack, None] = {}
 
     def convert(self, root: Scope) -> Conversion:
         graph: Graph = {}
@@ -135,7 +128,7 @@ class _Converter:
         if not graph and not self.problems:
             message = f"{self.path} has nothing to run: its nodes are notes, muted or bypassed"
             self.problems.append(Problem(message=message, code="no_outputs", path=self.path))
-        return Conversion(graph, tuple(self.problems), tuple(self.listed), self.packs)
+        return Conversion(graph, tuple(self.problems), tuple(self.listed), self.packs, tuple(self.listed_packs))
 
     def _inputs(self, scope: Scope, node: GuiNode, values: dict[str, Any]) -> dict[str, Any]:
         inputs = {name: _as_literal(value) for name, value in values.items()}
@@ -181,21 +174,12 @@ class _Converter:
         return node_class.display_name if node_class is not None else node.type_name
 
     def _note_metadata(self, node_id: str, node: GuiNode) -> None:
-        pack = node.properties.get("cnr_id") or node.properties.get("aux_id")
-        if isinstance(pack, str) and pack != "comfy-core":
-            self.packs.setdefault(node.type_name, pack)
-        models = node.properties.get("models")
-        for entry in models if isinstance(models, list) else ():
-            if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-                folder, url = entry.get("directory"), entry.get("url")
-                self.listed.append(
-                    ListedModel(
-                        name=entry["name"],
-                        folder=folder if isinstance(folder, str) else None,
-                        url=url if isinstance(url, str) else None,
-                        node_id=node_id,
-                    )
-                )
+        pack = listed_pack(node.type_name, node.properties)
+        if pack is not None:
+            self.listed_packs[pack] = None
+            if pack.registry_id != CORE:
+                self.packs.setdefault(node.type_name, pack.registry_id or pack.repository or "")
+        self.listed.extend(listed_models(node.properties.get("models"), node_id))
 
 
 def _is_group(node: GuiNode) -> bool:
