@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from pydantic import BaseModel, ConfigDict
 
 LATEST = "latest"
@@ -53,3 +55,10 @@ class Config(BaseModel):
     """Git tag, branch or commit of ComfyUI; None is whichever there is."""
     pip: tuple[str, ...] = ()
     """Requirements for ComfyUI's environment, beside those of the custom nodes."""
+
+
+def likely_name(url: str) -> str:
+    """Return the file's name that a model's address ends in; empty if it ends in none, as Civitai's do."""
+    path = urlsplit(url).path if "://" in url else url
+    name = unquote(path.rstrip("/").rpartition("/")[2])
+    return name if "." in name else ""
