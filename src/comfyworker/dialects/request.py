@@ -1,7 +1,7 @@
 """The request, all shapes in one: whatever dialect a client speaks, it may use the keys of all of them.
 
 `{"input": {…}}`, where `input` may be JSON text, or the same as `payload` within Vast's envelope. `input` holds one of
-`workflow`, `workflow_json`, or `modifier` with `modifications`; and any of `images`, `overrides`, the shortcuts
+`workflow`, `workflow_json`, or `modifier` with `modifications`; any of `images`, `models`, `overrides`, the shortcuts
 (`prompt` … `size_node_id`), `request_id`, `timeout`, `response_format`, `comfy_org_api_key`, `output`, `s3`, `webhook`.
 Beside it may stand `id`, `expected_time` and `s3Config`. Keys that nobody knows are named in a warning.
 """
@@ -16,6 +16,7 @@ from pydantic import JsonValue, ValidationError
 
 from comfyworker.dialects._fields import Fields, refused, wrong_type
 from comfyworker.dialects._images import read_images
+from comfyworker.dialects._models import read_models
 from comfyworker.dialects._outward import read_output, read_store, read_webhook
 from comfyworker.dialects._text import broken_text_path
 from comfyworker.dialects.names import DIALECT_NAMES
@@ -34,6 +35,7 @@ _KNOWN_KEYS = (
     "modifier",
     "modifications",
     "images",
+    "models",
     "overrides",
     *_SHORTCUT_TEXTS,
     *_SHORTCUT_IDS,
@@ -102,6 +104,7 @@ def parse_request(
     overrides, override_warnings = _read_overrides(fields)
     shortcuts = _read_shortcuts(fields)
     outward_warnings: list[str] = []
+    models = read_models(fields, outward_warnings)
     output = read_output(fields, usual, outward_warnings)
     store = read_store(fields, beside, outward_warnings)
     webhook = read_webhook(fields, outward_warnings)
@@ -114,6 +117,7 @@ def parse_request(
         overrides=overrides,
         shortcuts=shortcuts,
         files=files,
+        models=models,
         timeout_s=timeout_s,
         expected_time_s=expected_time_s,
         comfy_org_api_key=api_key,

@@ -70,6 +70,17 @@ class WebhookWishes(_Document):
     timeout: float | None = Field(None, gt=0, le=MOST_SECONDS, description="Seconds that one attempt may take.")
 
 
+class ModelFile(_Document):
+    """Where a model is that the workflow names; fetched if it is missing and the server does that."""
+
+    url: str = Field(description="https, or hf://owner/name/path.")
+    destination: str | None = Field(None, description="Folder of ComfyUI's models, as `loras/wan`.")
+    folder: str | None = Field(None, description="The same as `destination`.")
+    filename: str | None = Field(None, description="Its name there; without it, the last part of the URL.")
+    sha256: str | None = Field(None, description="What its content must have.")
+    size: int | None = Field(None, gt=0, description="How many bytes it must have.")
+
+
 class JobInput(_Document):
     """What is to run; one of `workflow`, `workflow_json`, or `modifier` with `modifications`."""
 
@@ -80,6 +91,7 @@ class JobInput(_Document):
     modifier: str | None = Field(None, description="A workflow that the server knows.", examples=["Text2Image"])
     modifications: dict[str, JsonValue] | None = Field(None, description="The modifier's parameters, by name.")
     images: list[ImageFile] | None = None
+    models: list[ModelFile] | None = None
     overrides: list[OverrideValue] | None = None
     prompt: str | None = None
     prompt_node_id: str | int | None = None
