@@ -11,6 +11,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from comfyworker.comfyui.client import ComfyUIClient, OutcomeUnknown
+from comfyworker.comfyui.gpu_faults import find_gpu_fault
 from comfyworker.comfyui.previews import Preview
 from comfyworker.comfyui.socket import EventSocket
 from comfyworker.comfyui.tracker import NodeFailure, PromptTracker
@@ -103,6 +104,7 @@ class PromptExecution:
         Raises:
             SubmissionRefused: ComfyUI found the workflow invalid.
             NodeExecutionError: a node raised; OutOfMemory when that was the reason.
+            GpuBroken: a node raised, and no job can run on this ComfyUI any more.
             JobCanceled: somebody else interrupted it in ComfyUI.
             ComfyUICrashed: ComfyUI ended or forgot the prompt.
             NotConnected: ComfyUI accepts no connection; nothing was submitted.
@@ -296,7 +298,7 @@ class PromptExecution:
     def _evaluate(self, submitted_at: float) -> Execution:
         tracker = self._tracker
         if tracker.failure is not None:
-            raise node_error(tracker.failure)
+            raise find_gpu_fault(tracker.failure) or node_error(tracker.failure)
         if tracker.is_interrupted:
             raise JobCanceled(
                 "the execution was interrupted in ComfyUI", hint="Somebody else stopped it; send it again."

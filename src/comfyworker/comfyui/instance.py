@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from comfyworker.comfyui.client import ComfyUIClient, SubmissionRefused
 from comfyworker.comfyui.execution import Execution, PartlyInvalid, ProgressSink, PromptExecution
 from comfyworker.comfyui.folders import Folders
+from comfyworker.comfyui.gpu_faults import GpuBroken
 from comfyworker.comfyui.socket import EventSocket
 from comfyworker.comfyui.tracker import PromptTracker
 from comfyworker.comfyui.withdrawal import withdraw_prompts
@@ -64,6 +65,8 @@ class ComfyUIInstance:
         self._is_ready = False
         self._lives = 0
         self._doubted = asyncio.Event()
+        self._broken: GpuBroken | None = None
+        self._has_broken = asyncio.Event()
 
     @property
     def restarts(self) -> int:
@@ -132,6 +135,20 @@ class ComfyUIInstance:
         await self._doubted.wait()
         self._doubted.clear()
 
+    async def wait_broken(self) -> GpuBroken:
+        """Wait until it lives without a GPU that works, and takes no jobs; return why. Each time is told once."""
+        while True:
+            await self._has_broken.wait()
+            self._has_broken.clear()
+            if self._broken is not None:  # else somebody has started it anew meanwhile
+                return self._broken
+
+    def _break(self, broken: GpuBroken) -> None:
+        log.error("comfyui.gpu_broken", instance=self.name, error=broken.message)
+        self._broken = broken
+        self._has_broken.set()
+        self.set_gone(None)
+
     async def wait_answer(self, *, within_s: float, max_looks: int = 0) -> None:
         """Wait until ComfyUI answers.
 
@@ -162,6 +179,7 @@ class ComfyUIInstance:
 
     def set_ready(self) -> None:
         """Take jobs from now on."""
+        self._broken = None
         self._is_ready = True
         self.failure = None
         self.on_change()
@@ -228,7 +246,8 @@ class ComfyUIInstance:
         Raises:
             InvalidWorkflow: ComfyUI itself found something wrong with it; nothing of it ran.
             NodeExecutionError: a node raised.
-            CrashedBeforeBegin: ComfyUI ended before it began with this workflow.
+            GpuBroken: a node raised, and ComfyUI can use its GPU no more; it takes no jobs from then on.
+            CrashedBeforeBegin: ComfyUI ended, or its GPU was broken by another job, before it began with this workflow.
             ComfyUICrashed: ComfyUI ended while it was at it.
             NotConnected: it could not be submitted; nothing has arrived, and no job is sent here before a look.
             ComfyUIUnreachable: ComfyUI does not answer any more.
@@ -250,8 +269,13 @@ class ComfyUIInstance:
         except PartlyInvalid as partly:
             raise_problems(problems_from_comfyui({"node_errors": partly.node_errors}, graph, classes))
             raise
+        except GpuBroken as broken:
+            if self._broken is not None:  # ComfyUI runs one prompt at a time: the job before this one did it
+                raise CrashedBeforeBegin(broken.message, hint=broken.hint, details=broken.details) from broken
+            self._break(broken)
+            raise
         except ComfyUICrashed as crash:
-            if execution.has_begun:
+            if execution.has_begun and self._broken is None:
                 raise
             raise CrashedBeforeBegin(crash.message, hint=crash.hint, details=crash.details) from crash
         finally:

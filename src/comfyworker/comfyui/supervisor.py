@@ -104,10 +104,14 @@ async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess) -> Comfy
                 unanswered.message, hint=unanswered.hint, details={"log": list(process.last_lines)}
             )
         log.info("comfyui.ready", instance=instance.name, start_s=round(loop.time() - begun_at, 2))
-        watchdog = group.create_task(_kill_hung(instance, process), name=f"watchdog of {instance.name}")
+        watchdogs = (
+            group.create_task(_kill_hung(instance, process), name=f"watchdog of {instance.name}"),
+            group.create_task(_kill_broken(instance, process), name=f"watch over the GPU of {instance.name}"),
+        )
         async with keep_connected(instance):
             await watcher
-        watchdog.cancel()
+        for watchdog in watchdogs:
+            watchdog.cancel()
     return None
 
 
@@ -119,6 +123,12 @@ async def _kill_hung(instance: ComfyUIInstance, process: ComfyUIProcess) -> None
     await wait_silent(instance, limit_s)
     log.error("comfyui.hung", instance=instance.name, silent_s=limit_s)
     await process.kill(f"had not answered for {limit_s:g} s")
+
+
+async def _kill_broken(instance: ComfyUIInstance, process: ComfyUIProcess) -> None:
+    """Kill a ComfyUI that lives but can use its GPU no more: every job on it would fail."""
+    await instance.wait_broken()
+    await process.kill("could not use its GPU any more")
 
 
 async def wait_silent(instance: ComfyUIInstance, limit_s: float) -> None:
@@ -161,7 +171,9 @@ async def attend(instance: ComfyUIInstance, url: str, succession: Succession | N
         await succession.take_over(instance)
         log.info("comfyui.ready", instance=instance.name, shares_disk=instance.folders is not None)
         async with keep_connected(instance):
-            await asyncio.Event().wait()
+            while True:
+                # It is not ours to start anew. When somebody does, its WebSocket breaks, and it is looked at again.
+                instance.set_gone(await instance.wait_broken())
 
 
 async def shared_folders(instance: ComfyUIInstance, settings: ComfyUISettings) -> Folders | None:

@@ -10,10 +10,11 @@ import psutil
 
 from support import workflows
 from support.eventually import eventually
-from support.pipelines import Watch, code, colour_of, files_in, pipeline_of_own, request
+from support.pipelines import Watch, code, colour_of, files_in, pipeline_of_own, pipeline_on, request
 from support.ports import free_port
 from support.processes import is_running
-from support.real_comfyui import Install
+from support.proxy import ALWAYS, FaultProxy
+from support.real_comfyui import Install, RealComfyUI
 
 
 def add_node_pack(base_dir: Path, name: str, source: str) -> None:
@@ -68,6 +69,51 @@ async def test_hung_in_the_middle_of_a_job(comfyui_base: Path, comfyui_install: 
             "comfyui_crashed",
             "ComfyUI ended unexpectedly (killed, since it had not answered for 3 s)",
         )
+        assert code(await pipeline.run(request(workflows.colour((1, 2, 3))))) == "succeeded"
+
+
+GPU_FAULT = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported later."
+
+
+async def test_a_gpu_that_is_broken(comfyui_base: Path, comfyui_install: Install) -> None:
+    """A ComfyUI that can use its GPU no more is started anew, and the waiting job runs all the same."""
+    port = free_port()
+    async with pipeline_of_own(comfyui_base, comfyui_install.path, port) as pipeline:
+        assert code(await pipeline.run(request(workflows.failing("RuntimeError", "an ordinary fault")))) != "succeeded"
+        first = pid_of(port)
+        breaking, waiting = (
+            request(workflows.failing("RuntimeError", GPU_FAULT)),
+            request(workflows.colour((10, 20, 30))),
+        )
+        broken, result = await asyncio.gather(pipeline.run(breaking), pipeline.run(waiting))
+        assert broken.error is not None
+        assert (broken.error.code, broken.error.retryable, broken.error.message) == (
+            "comfyui_crashed",
+            True,
+            "node 2 (TestRaise) broke ComfyUI's use of the GPU: CUDA error: an illegal memory access was encountered",
+        )
+        assert colour_of(result.artifacts[0]) == (10, 20, 30)
+        await eventually(
+            lambda: pipeline.pool.instances[0].restarts == 1 and pipeline.pool.instances[0].is_ready, within_s=60
+        )
+        assert pid_of(port) != first
+        assert not is_running(first)
+
+
+async def test_a_gpu_that_is_broken_elsewhere(comfyui: RealComfyUI) -> None:
+    """A ComfyUI that is not ours to start anew takes no jobs until somebody has done so."""
+    async with FaultProxy(comfyui.url) as proxy, pipeline_on(comfyui, proxy.url) as pipeline:
+        broken = await pipeline.run(request(workflows.failing("RuntimeError", GPU_FAULT)))
+        refused = await pipeline.run(request(workflows.colour((1, 2, 3))))
+        assert [code(broken), code(refused)] == ["comfyui_crashed", "comfyui_crashed"]
+        assert proxy.count("POST", "/prompt") == 1
+        proxy.refuse_sockets = True  # as while it is started anew
+        down = proxy.drop_request("GET", "/system_stats", times=ALWAYS)
+        proxy.cut_sockets_now()
+        await eventually(lambda: proxy.count("GET", "/system_stats") >= 3)
+        proxy.refuse_sockets = False
+        down.stop()
+        await eventually(lambda: pipeline.pool.instances[0].is_ready)
         assert code(await pipeline.run(request(workflows.colour((1, 2, 3))))) == "succeeded"
 
 
