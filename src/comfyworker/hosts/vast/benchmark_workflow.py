@@ -32,7 +32,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _MISC: Final = Path("misc/benchmark.json")
 _OF_VASTS_IMAGE: Final = Path("/opt/comfyui-api-wrapper/workflows/pyworker_benchmark.json")
-_SEEDS: Final = frozenset({"seed", "noise_seed"})
+SEEDS: Final = frozenset({"seed", "noise_seed"})
+"""As nodes call them; `seed` is also the shortcut's name, and that of our modifiers' parameter."""
 _PROMPT: Final = "an old harbour at dawn, fishing boats, light fog"
 _LOADER: Final = "CheckpointLoaderSimple"
 _CHECKPOINT: Final = "ckpt_name"
@@ -107,11 +108,27 @@ def _from_file(path: Path, source: str) -> Benchmark:
     body: dict[str, JsonValue] = content if "input" in content else {"input": {"workflow_json": content}}
     asked = body["input"]
     if isinstance(asked, dict):
-        workflows: dict[str, JsonValue] = {
-            name: with_fresh_seeds(asked[name]) for name in ("workflow_json", "workflow") if name in asked
-        }
-        body = {**body, "input": {**asked, **workflows}}
-    return Benchmark(source, body, changes=_has_placeholder(body["input"]))
+        body = {**body, "input": _with_fresh_input(asked)}
+    benchmark = Benchmark(source, body, changes=_has_placeholder(body["input"]))
+    try:
+        orjson.dumps(body)  # nothing can be known of what is nested too deeply to be written
+        benchmark.make_request()
+    except orjson.JSONEncodeError as error:
+        raise _unusable(source, "is nested too deeply") from error
+    except WorkerError as error:
+        raise _unusable(source, f"is no job: {error.message}") from error
+    return benchmark
+
+
+def _with_fresh_input(asked: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a request's input whose fixed seeds are drawn for each run, wherever they stand."""
+    fresh: dict[str, JsonValue] = {
+        name: with_fresh_seeds(asked[name]) for name in ("workflow_json", "workflow") if name in asked
+    }
+    chosen = asked.get("modifications")
+    if isinstance(chosen, dict):
+        fresh["modifications"] = chosen | dict.fromkeys(SEEDS & chosen.keys(), RANDOM_INT)
+    return {**asked, **fresh, **dict.fromkeys({"seed"} & asked.keys(), RANDOM_INT)}
 
 
 def with_fresh_seeds(graph: JsonValue) -> JsonValue:
@@ -124,7 +141,7 @@ def with_fresh_seeds(graph: JsonValue) -> JsonValue:
         if not isinstance(node, dict) or not isinstance(inputs, dict):
             fresh[node_id] = node
             continue
-        seeds: dict[str, JsonValue] = {name: RANDOM_INT for name in _SEEDS & inputs.keys() if not is_link(inputs[name])}
+        seeds: dict[str, JsonValue] = {name: RANDOM_INT for name in SEEDS & inputs.keys() if not is_link(inputs[name])}
         fresh[node_id] = node | {"inputs": inputs | seeds}
     return fresh
 

@@ -51,6 +51,22 @@ async def test_the_named_file_beats_the_one_that_lies_there(tmp_path: Path) -> N
     assert request.id != lying.make_request().id
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        pytest.param({"modifier": "Text2Image", "modifications": {"prompt": "a", "seed": 42}}, id="a modifier's"),
+        pytest.param({"workflow_json": {"1": {"class_type": "A", "inputs": {}}}, "seed": 42}, id="the shortcut"),
+    ],
+)
+async def test_the_seed_of_a_request_is_drawn_anew(tmp_path: Path, asked: dict[str, object]) -> None:
+    """A request as the PyWorker's README shows it has a fixed seed beside the workflow."""
+    (tmp_path / "mine.json").write_text(json.dumps({"input": asked}))
+    benchmark = await found(tmp_path, BENCHMARK_JSON_PATH="mine.json")
+    assert benchmark.changes
+    assert "42" not in json.dumps(benchmark.body)
+    assert benchmark.make_request().id
+
+
 async def test_a_workflow_in_which_nothing_changes_is_known(tmp_path: Path) -> None:
     """ComfyUI would answer it from its cache: the measuring warns of it."""
     file = tmp_path / "still.json"
@@ -59,7 +75,16 @@ async def test_a_workflow_in_which_nothing_changes_is_known(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"), [(None, "cannot be read"), ("{", "is not JSON"), ("[]", "holds no workflow")]
+    ("content", "reason"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not JSON"),
+        ("[]", "holds no workflow"),
+        ('{"input": {}}', "is no job: input has no workflow"),
+        ('{"input": []}', "is no job: input must be an object"),
+        ('{"1": {"class_type": "A", "inputs": {"x": ' + "[" * 300 + "]" * 300 + "}}}", "is nested too deeply"),
+    ],
+    ids=["none", "no JSON", "a list", "no workflow", "no input", "deep"],
 )
 async def test_a_file_that_is_none_is_an_error(tmp_path: Path, content: str | None, reason: str) -> None:
     """What was named and cannot be used is not passed over; no path is told."""
