@@ -1,6 +1,8 @@
 """The HTTP status that tells Vast's clients of a failure.
 
 They send a request again for ever on any 5xx, on 408 and on 429, so a failure that would only happen again is a 422.
+So is a delivery that failed, whatever the cause: by then the job has run and the upload has had its own retries, and to
+run it all again for each further try of an upload costs the GPU more than the client's own decision.
 Wire source: Vast's SDK and the README of ai-dock/comfyui-api-wrapper, "Error handling".
 """
 
@@ -31,7 +33,7 @@ NOT_NOW = 503
 RETRY_AFTER_S = 5.0
 
 _AT_FAULT_ARE_WE = frozenset({leaf.code for leaf in (InternalError, InvalidSettings, InstallFailed, ComfyUINotFound)})
-_BEHIND_US = frozenset({leaf.code for leaf in (ComfyUIUnreachable, ComfyUICrashed, DeliveryFailed)})
+_BEHIND_US = frozenset({leaf.code for leaf in (ComfyUIUnreachable, ComfyUICrashed)})
 _AS_THEY_ARE = frozenset({401, 403, 404, 405, 410, 413, 429})
 
 
@@ -70,6 +72,6 @@ def code_of_failure(code: str, *, retryable: bool) -> Code:
         return Code(CANCELED)
     if code in _AT_FAULT_ARE_WE:
         return Code(OURS)
-    if not retryable:
+    if not retryable or code == DeliveryFailed.code:
         return Code(WOULD_FAIL_AGAIN)
     return Code(UNREACHABLE) if code in _BEHIND_US else Code(NOT_NOW, RETRY_AFTER_S)

@@ -38,16 +38,17 @@ def test_only_what_may_pass_or_is_our_fault_is_sent_again(leaf: type[WorkerError
     ours = {"internal_error", "invalid_settings", "install_failed", "comfyui_not_found"}
     assert code.status == {"job_canceled": 499}.get(leaf.code, 500 if leaf.code in ours else 422)
     again = code_of_failure(leaf.code, retryable=True)
-    assert again.status == 499 if leaf.code == "job_canceled" else again.status >= 500
+    never = {"job_canceled": 499, "delivery_failed": 422}
+    assert again.status == never[leaf.code] if leaf.code in never else again.status >= 500
     assert (again.status == 503) == (again.retry_after_s is not None)
 
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [("comfyui_unreachable", 502), ("comfyui_crashed", 502), ("delivery_failed", 502), ("comfyui_unavailable", 503)],
+    [("comfyui_unreachable", 502), ("comfyui_crashed", 502), ("comfyui_unavailable", 503)],
 )
 def test_what_is_behind_us_is_a_bad_gateway(code: str, status: int) -> None:
-    """ComfyUI or the object storage failed, not the worker."""
+    """ComfyUI failed, not the worker."""
     assert code_of_failure(code, retryable=True).status == status
 
 
