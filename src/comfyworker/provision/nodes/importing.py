@@ -103,10 +103,11 @@ class ImportCheck:
             except CommandFailed as failed:
                 error = failed
             lines = [line for text in report.read_text(encoding="utf-8").splitlines() if (line := _read(text))]
-            # A start that ended well has said so: an exit in a custom node's own code is none.
-            if error is None and not any(line.event == "ended" for line in lines):
+            # A start that went through says so last; an exit in a custom node's own code, whatever its code, is none.
+            is_through = bool(lines) and lines[-1].event == "ended" and _culprit(lines) is None
+            if error is None and not is_through:
                 error = CommandFailed("ComfyUI", "ended before it was up", ())
-            return lines, error if not _is_through(lines) else None
+            return lines, None if is_through else error
 
     def _command(self, report: Path, scratch: Path, left_out: Sequence[str]) -> list[str]:
         # On CPU, with folders of its own: beside a ComfyUI that serves it takes no GPU memory, and ComfyUI's start
@@ -128,11 +129,6 @@ def _read(text: str) -> _Line | None:
         return _Line.model_validate(json.loads(text))
     except (ValueError, ValidationError):
         return None  # the last line of a process that was killed
-
-
-def _is_through(lines: Sequence[_Line]) -> bool:
-    """Tell whether ComfyUI came to its end with every custom node tried."""
-    return bool(lines) and lines[-1].event == "ended" and _culprit(lines) is None
 
 
 def _culprit(lines: Sequence[_Line]) -> str | None:

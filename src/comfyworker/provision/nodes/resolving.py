@@ -61,6 +61,11 @@ class Resolver:
             raise NodeInstallFailed(
                 f"{folder}: the lock file is of another source than config.yml", hint="Apply once without --locked."
             )
+        if entry.version != locked.version:
+            raise NodeInstallFailed(
+                f"{folder}: config.yml asks for '{entry.version}', the lock file is of '{locked.version}'",
+                hint="Apply once without --locked, which writes the lock file anew.",
+            )
         if locked.commit is not None and locked.url is not None:
             check_url(locked.url)
             return ResolvedNode(
