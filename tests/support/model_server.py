@@ -47,6 +47,8 @@ class Model:
     """A length that is said instead of the true one."""
     range_shift: int = 0
     """By how much the ranges that it sends are others than those that it was asked for."""
+    status: int | None = None
+    """What everybody is answered with."""
     token: str | None = None
     """Who has none is refused."""
     gate: str | None = None
@@ -84,7 +86,8 @@ class ModelServer:
     - `/files/NAME` as it is; `/lone/NAME` the same, where no name can be read from the path.
     - `/signed/NAME` leads to another host name, where a signed URL works until `expire` is called, and refuses
       whoever shows an Authorization header.
-    - `/login/NAME` is a page for people; `/loop` leads to itself; `/page-later/NAME` is led to a page.
+    - `/login/NAME` is a page for people; `/loop` leads to itself; `/page-later/NAME` is led to a page,
+      `/plain/NAME` from https to http.
     - `/api/download/models/NAME` as Civitai: HEAD is answered with 401, GET leads to a signed URL, or to its login.
     - `/OWNER/REPOSITORY/resolve/REVISION/NAME` as Hugging Face's Hub.
     """
@@ -131,6 +134,7 @@ class ModelServer:
         app.router.add_get("/login/{name}", self._page)
         app.router.add_get("/login", self._page)
         app.router.add_get("/loop", self._loop)
+        app.router.add_get("/plain/{name}", self._lead_to_http)
         app.router.add_get("/page-later/{name}", self._lead_to_page)
         app.router.add_route("*", "/api/download/models/{name}", self._civitai)
         app.router.add_route("*", "/{owner}/{repository}/resolve/{revision}/{name:.*}", self._hub)
@@ -156,12 +160,17 @@ class ModelServer:
     async def _loop(self, _request: web.Request) -> web.StreamResponse:
         return _led("/loop")
 
+    async def _lead_to_http(self, request: web.Request) -> web.StreamResponse:
+        return _led(f"http://localhost:{self.port}/files/{request.match_info['name']}")
+
     async def _lead_to_page(self, request: web.Request) -> web.StreamResponse:
         return _led(f"/login/{request.match_info['name']}")
 
     async def _lead_to_signed(self, request: web.Request) -> web.StreamResponse:
-        refusal = self._refused(request, self._model(request))
-        return refusal or _led(self._signed_url(request))
+        model = self._model(request)
+        if model.token not in {None, _token(request)}:
+            return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
+        return _led(self._signed_url(request))
 
     def _signed_url(self, request: web.Request) -> str:
         name = request.match_info["name"]
@@ -172,7 +181,7 @@ class ModelServer:
             return web.Response(status=400, text="Only one auth mechanism allowed")
         if request.method != "GET" or request.query.get("signature") != f"SECRET{self._generation}":
             return web.Response(status=403, text="Request has expired")
-        return await self._file(request)
+        return await self._served(request, refusal=self._busy(request, self._model(request)))
 
     async def _civitai(self, request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
@@ -206,6 +215,11 @@ class ModelServer:
     def _refused(self, request: web.Request, model: Model) -> web.StreamResponse | None:
         if model.token not in {None, _token(request)}:
             return web.Response(status=401, headers={"WWW-Authenticate": "Bearer"})
+        return self._busy(request, model)
+
+    def _busy(self, request: web.Request, model: Model) -> web.StreamResponse | None:
+        if model.status is not None:
+            return web.Response(status=model.status)
         if request.headers.get("Range") == "bytes=0-0":
             return None
         name = request.match_info["name"]
@@ -217,10 +231,12 @@ class ModelServer:
         return None
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        model = self._model(request)
-        refusal = self._refused(request, model)
+        return await self._served(request, refusal=self._refused(request, self._model(request)))
+
+    async def _served(self, request: web.Request, *, refusal: web.StreamResponse | None) -> web.StreamResponse:
         if refusal is not None:
             return refusal
+        model = self._model(request)
         headers = {"Content-Type": model.content_type, **model.headers}
         if model.has_validators:
             headers["ETag"] = model.etag

@@ -126,6 +126,7 @@ def _reading_side(settings: StoreSettings, *, is_r2: bool) -> Side:
         endpoint_url=given_text(settings.r2_endpoint_url),
         access_key_id=given_text(settings.r2_access_key_id),
         secret_access_key=given_text(settings.r2_secret_access_key),
+        region=own.region if own.endpoint_url is None else None,
     )
     if is_r2:
         if r2.endpoint_url is not None:

@@ -133,7 +133,7 @@ class Fetch:
             is_kept = True
             raise
         finally:
-            if not (is_kept and facts.takes_ranges and facts.identity is not None):
+            if not (is_kept and part.spans.total and facts.takes_ranges and facts.identity is not None):
                 part.discard()
             part.close()
 

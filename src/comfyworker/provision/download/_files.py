@@ -47,12 +47,14 @@ def check_local(path: Path) -> os.stat_result:
     """
     try:
         found = path.stat()
-        path.open("rb").close()
+        is_file = stat.S_ISREG(found.st_mode)
+        if is_file:
+            path.open("rb").close()
     except FileNotFoundError:
         raise Fault("is not there", "not_found", hint="Look at its path.") from None
     except OSError as error:
         raise Fault(f"cannot be read: {error.strerror}", "unreadable") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not is_file:
         raise Fault("is no file", "unreadable", hint="Name a single file.")
     if not found.st_size:
         raise Fault("is empty", "not_a_model")

@@ -97,7 +97,8 @@ def find_source(url: str, ground: Ground) -> tuple[Source, Callable[[], str]]:
     except ValueError:
         raise Fault("is not a URL that can be read", "invalid_url") from None
     if hub_file is not None:
-        return HubFileSource(HubSource(hub_file, ground.settings), ground), lambda: name_in_path(hub_file.path)
+        hub = HubSource(hub_file, ground.settings, is_guarded=ground.is_guarded)
+        return HubFileSource(hub, ground), lambda: name_in_path(hub_file.path)
     if scheme in _BUCKETS and not ground.is_guarded:
         _, key = split_bucket_url(url)
         return _bucket_source(url, ground), lambda: name_in_path(key)

@@ -109,8 +109,9 @@ def _no_file(example: str) -> Fault:
 class HubSource:
     """What the Hub says of one file."""
 
-    def __init__(self, file: HubFile, settings: ProvisionSettings) -> None:
-        """Ask for `file` as the settings say."""
+    def __init__(self, file: HubFile, settings: ProvisionSettings, *, is_guarded: bool = False) -> None:
+        """Ask for `file` as the settings say; under guard, with no token but that of the settings."""
+        self._is_guarded = is_guarded
         self._file = file
         self._settings = settings
         self._endpoint = endpoint_of(settings)
@@ -136,7 +137,7 @@ class HubSource:
         """The token for the Hub: HF_TOKEN, else what `hf auth login` has stored, which is for the Hub itself only."""
         if self._settings.hf_token is not None:
             return self._settings.hf_token
-        if self._endpoint != ENDPOINT:
+        if self._is_guarded or self._endpoint != ENDPOINT:
             return None
         from huggingface_hub import get_token  # noqa: PLC0415  # heavy
 

@@ -275,7 +275,7 @@ def _lock(descriptor: int) -> bool:
 def _is_written_elsewhere(path: Path) -> bool:
     """Tell whether another machine, whose locks may not reach us, is likely to be writing to a file."""
     journal = read_journal(path)
-    if journal is None or journal.machine == this_machine():
+    if journal is None or journal.machine in {"", this_machine()}:
         return False
     try:
         silent_s = time.time() - journal_of(path).stat().st_mtime

@@ -24,19 +24,24 @@ _HEADERS = {
 
 
 async def open_session(
-    settings: ProvisionSettings, *, is_guarded: bool, resolver: AbstractResolver | None = None
+    settings: ProvisionSettings,
+    *,
+    is_guarded: bool,
+    allow_private: bool = False,
+    resolver: AbstractResolver | None = None,
 ) -> aiohttp.ClientSession:
     """Return a session, to be closed by the caller, which keeps connections and no cookies, and unpacks nothing.
 
     Args:
         settings: How long each phase may take.
         is_guarded: Connect to public addresses only, and through no proxy: somebody else chose the URL.
+        allow_private: Under guard, connect to addresses of this machine and of private networks, too.
         resolver: Who resolves names; None takes the system's.
     """
 
     def guarded_socket(target: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
         family, kind, protocol, _, address = target
-        reason = refusal(str(address[0]), allow_private=False)
+        reason = refusal(str(address[0]), allow_private=allow_private)
         if reason is not None:
             raise AddressRefused(reason)
         return socket.socket(family, kind, protocol)

@@ -38,7 +38,7 @@ def plain_url(url: str) -> str:
     except ValueError:
         return shown_source(url)
     kept = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if not _is_secret(name)]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(kept), ""))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip(), urlencode(kept), ""))
 
 
 def _is_secret(name: str) -> bool:

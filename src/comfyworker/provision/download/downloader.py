@@ -43,6 +43,7 @@ class Downloader:
         store: StoreSettings,
         *,
         is_guarded: bool = False,
+        allow_private: bool = False,
         resolver: AbstractResolver | None = None,
     ) -> None:
         """Fetch as the settings say; nothing is opened yet.
@@ -50,12 +51,15 @@ class Downloader:
         Args:
             settings: Tokens, limits, and how much is done at once.
             store: The keys and endpoints of buckets.
-            is_guarded: Somebody else chooses the URLs: only http and https, and only public addresses.
+            is_guarded: Somebody else chooses the URLs: only http and https, only public addresses, and no token but
+                those of the settings.
+            allow_private: Under guard, take the addresses of this machine and of private networks, too.
             resolver: Who resolves names; None takes the system's.
         """
         self._settings = settings
         self._store = store
         self._is_guarded = is_guarded
+        self._allow_private = allow_private
         self._resolver = resolver
         self._slots = asyncio.Semaphore(settings.parallel)
         self._room = Room()
@@ -64,7 +68,12 @@ class Downloader:
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
-            session = await open_session(self._settings, is_guarded=self._is_guarded, resolver=self._resolver)
+            session = await open_session(
+                self._settings,
+                is_guarded=self._is_guarded,
+                allow_private=self._allow_private,
+                resolver=self._resolver,
+            )
             await stack.enter_async_context(session)
             stores = await stack.enter_async_context(Stores(self._store))
             self._stack = stack.pop_all()
