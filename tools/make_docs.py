@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -13,7 +14,9 @@ import typer.main
 from comfyworker import errors
 from comfyworker.cli.app import app
 from comfyworker.errors import WorkerError
+from comfyworker.provision.config.schema import json_schema
 from comfyworker.settings import SettingEntry, Settings, list_settings
+from tools.config_page import config_page
 from tools.http_page import http_page
 from tools.hub_listing import hub_json, test_input_json, tests_json
 
@@ -175,11 +178,23 @@ def server_page() -> str:
     return http_page(_NOTE.format(source="`src/comfyworker/hosts/http/`"))
 
 
+def config_yml_page() -> str:
+    """Return docs/reference/config-yml.md."""
+    return config_page(_NOTE.format(source="`src/comfyworker/provision/config/schema.py`"))
+
+
+def config_schema() -> str:
+    """Return docs/reference/config.schema.json."""
+    return json.dumps(json_schema(), indent=2) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/errors.md": errors_page,
     "docs/reference/cli.md": cli_page,
     "docs/reference/http.md": server_page,
+    "docs/reference/config-yml.md": config_yml_page,
+    "docs/reference/config.schema.json": config_schema,
     ".runpod/hub.json": hub_json,
     ".runpod/tests.json": tests_json,
     "test_input.json": test_input_json,

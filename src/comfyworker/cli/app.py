@@ -25,6 +25,9 @@ COMMANDS = {
     "workflow": "comfyworker.cli.workflow:app",
     "storage": "comfyworker.cli.storage:app",
     "webhooks": "comfyworker.cli.webhooks:app",
+    "config": "comfyworker.cli.config:app",
+    "models": "comfyworker.cli.models:app",
+    "nodes": "comfyworker.cli.nodes:app",
     "comfyui": "comfyworker.cli.comfyui:app",
 }
 """Where each command is, in the order of `--help`: a function is a command, a `typer.Typer` a group of them."""

@@ -49,8 +49,13 @@ def prepare(*, quiet_level: str | None = None) -> Settings:
     return settings
 
 
-def run_to_end(main: Callable[[], Coroutine[object, object, T]]) -> T:
-    """Run `main` in an event loop; Ctrl-C and SIGTERM cancel it, and when it has cleaned up, the command ends."""
+def run_to_end(main: Callable[[], Coroutine[object, object, T]], *, farewell: str | None = None) -> T:
+    """Run `main` in an event loop; Ctrl-C and SIGTERM cancel it, and when it has cleaned up, the command ends.
+
+    Args:
+        main: What to run.
+        farewell: What to tell whoever ended it; None is what is true of a command that runs jobs.
+    """
     received: list[int] = []
 
     async def supervised() -> T:
@@ -68,7 +73,8 @@ def run_to_end(main: Callable[[], Coroutine[object, object, T]]) -> T:
     with contextlib.suppress(asyncio.CancelledError):
         return asyncio.run(supervised())
     name = "interrupted" if received[:1] == [signal.SIGINT] else "terminated"
-    Console(stderr=True).print(Text(f"{name}: the job was taken back, ComfyUI is stopped", style="yellow"))
+    farewell = farewell or f"{name}: the job was taken back, ComfyUI is stopped"
+    Console(stderr=True).print(Text(farewell, style="yellow"))
     raise typer.Exit(EXIT_INTERRUPTED if name == "interrupted" else EXIT_TERMINATED)
 
 

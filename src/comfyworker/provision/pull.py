@@ -83,6 +83,7 @@ async def install_node(
     *,
     reporter: ProvisionReporter,
     pip: Sequence[str] = (),
+    checks_imports: bool = True,
 ) -> Applied:
     """Install a custom node that no config asks for; only a person takes it away again.
 
@@ -92,18 +93,19 @@ async def install_node(
         settings: How it is fetched.
         reporter: Who is told how far it is.
         pip: The config's own packages, which must go with it.
+        checks_imports: Start ComfyUI once to see whether it loads.
 
     Raises:
         ComfyUINotFound: there is no ComfyUI.
         ProvisioningFailed: what was done cannot be noted.
     """
     installation = place.require_installation()
-    config = Config(nodes=(entry,), pip=tuple(pip))
+    config, options = Config(nodes=(entry,), pip=tuple(pip)), ApplyOptions(force=True, checks_imports=checks_imports)
 
     async def work(reporter: ProvisionReporter) -> Applied:
         begun_at = time.monotonic()
         packs = NodePacks(installation, settings, reporter)
-        nodes = NodeWork(installation, packs, reporter, options=ApplyOptions(force=True), wish=Wish.HAND)
+        nodes = NodeWork(installation, packs, reporter, options=options, wish=Wish.HAND)
         plan = await nodes.plan(config, None)
         reporter.planned(plan.items())
         results, has_changed = await nodes.carry_out(config, plan)
