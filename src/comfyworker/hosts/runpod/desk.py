@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -33,6 +34,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _CANCEL_SLACK_S: Final = 5.0  # beyond the time that ComfyUI gets to let go of a job
 _SEND_WITHIN_S: Final = 300.0
+_LAST_SEND_WITHIN_S: Final = 60.0  # when no more jobs are taken: the worker's end waits for it
 _PASSING: Final = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 _OTHERS_SENT_WITHIN_S: Final = 60.0
 
@@ -143,8 +145,14 @@ class Desk:
     async def _send(
         self, session: Session, job_data: dict[str, Any], job: Mapping[str, Any], *, is_stream: bool
     ) -> None:
+        begun_at = time.monotonic()
+
+        def shall_retry(error: Exception) -> bool:
+            limit_s = _LAST_SEND_WITHIN_S if self._gate.is_closed else _SEND_WITHIN_S
+            return _may_pass(error) and time.monotonic() - begun_at < limit_s
+
         retries = stamina.retry_context(
-            on=_may_pass, attempts=None, timeout=_SEND_WITHIN_S, wait_initial=0.2, wait_max=10.0
+            on=shall_retry, attempts=None, timeout=_SEND_WITHIN_S, wait_initial=0.2, wait_max=10.0
         )
         try:
             async for attempt in retries:

@@ -39,7 +39,7 @@ class Engine:
         *,
         startup: Startup,
         cwd: Path | None,
-        on_ready: Callable[[int], None],
+        on_places: Callable[[int], None],
         on_broken: Callable[[WorkerError], None],
     ) -> None:
         """Prepare; `start` starts it.
@@ -48,13 +48,14 @@ class Engine:
             settings: The worker's settings.
             startup: Is told of the start's phases.
             cwd: Where relative places are looked for; None is the current folder.
-            on_ready: Called once in the engine's thread when the first ComfyUI answers, with the places in all queues.
+            on_places: Called in the engine's thread with the places in the queues of those ComfyUIs that answer: when
+                the first one does, and whenever that changes.
             on_broken: Called once in the engine's thread when no ComfyUI is likely to take jobs any more.
         """
         self._settings = settings
         self._startup = startup
         self._cwd = cwd
-        self._on_ready = on_ready
+        self._on_places = on_places
         self._on_broken = on_broken
         self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -161,7 +162,7 @@ class Engine:
     async def _watch(self, pool: ComfyUIPool) -> None:
         try:
             await wait_ready(pool, self._settings.comfyui)
-            self._on_ready(self.places)
-            self._on_broken(await wait_given_up(pool))
+            depth = self._settings.comfyui.queue_depth
+            self._on_broken(await wait_given_up(pool, on_ready=lambda count: self._on_places(count * depth)))
         except ComfyUIUnavailable as error:
             self._on_broken(error)

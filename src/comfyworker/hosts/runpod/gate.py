@@ -88,8 +88,8 @@ class Gate:
         return min(math.ceil(pick_up_s / job_s), MOST_EXTRA) if job_s < pick_up_s else 0
 
     def open(self, places: int) -> None:
-        """Let jobs be taken, for a ComfyUI with `places` in its queues."""
-        self._places = places
+        """Let jobs be taken, for ComfyUIs with `places` in their queues; none while there are 0."""
+        self._places = places or None
         self._tell()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
@@ -37,9 +38,19 @@ async def wait_ready(pool: ComfyUIPool, settings: ComfyUISettings) -> None:
         ) from error
 
 
-async def wait_given_up(pool: ComfyUIPool) -> WorkerError:
-    """Wait until no ComfyUI is likely to take jobs any more; return why."""
+async def wait_given_up(pool: ComfyUIPool, *, on_ready: Callable[[int], None]) -> WorkerError:
+    """Wait until no ComfyUI is likely to take jobs any more; return why.
+
+    Args:
+        pool: The ComfyUIs.
+        on_ready: Called with the number of those that take jobs, at first and whenever it changes.
+    """
+    told: int | None = None
     while True:
+        count = sum(instance.is_ready for instance in pool.instances)
+        if count != told:
+            told = count
+            on_ready(count)
         failures = [instance.failure for instance in pool.instances]
         if failures and failures[0] is not None and all(failures):
             return failures[0]

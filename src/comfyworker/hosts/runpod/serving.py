@@ -87,7 +87,7 @@ class _Life:
             settings,
             startup=startup,
             cwd=cwd,
-            on_ready=lambda places: self._crossing.call(self._open, places),
+            on_places=lambda places: self._crossing.call(self._open, places),
             on_broken=lambda error: self._crossing.call(self._break, error),
         )
         self._stopping = Stopping(self._gate, within_s=settings.http.drain_timeout_s, take_back=self.engine.take_back)
@@ -133,8 +133,12 @@ class _Life:
         return 1 if self._settings.runpod.refresh_worker else usual
 
     def _open(self, places: int) -> None:
+        # While ComfyUI is started anew there are none: other workers can run the jobs sooner.
         self._gate.open(places)
-        log.info("runpod.taking_jobs", places=places)
+        if places:
+            log.info("runpod.taking_jobs", places=places)
+        else:
+            log.warning("runpod.waiting_for_comfyui", running=self._gate.running)
 
     def _break(self, error: WorkerError) -> None:
         self.failure = error

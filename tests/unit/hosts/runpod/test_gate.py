@@ -85,6 +85,16 @@ def test_a_closed_gate_stays_closed() -> None:
     assert (gate.room, gate.is_closed) == (0, True)
 
 
+def test_nothing_is_taken_while_comfyui_is_started_anew() -> None:
+    """Without places there is no room for the job more, either."""
+    gate = Gate()
+    gate.open(2)
+    gate.open(0)
+    assert gate.room == 0
+    gate.open(4)
+    assert gate.room == 5
+
+
 async def test_one_job_in_its_life() -> None:
     """With REFRESH_WORKER the gate lets one job in, and closes behind it."""
     gate = Gate(takes_one=True)
