@@ -35,9 +35,10 @@ class RunPodSettings(Group):
         description="Seconds between two reports of a job's progress to RunPod, at least; the latest one wins.",
     )
     log_level: Literal["NOTSET", "TRACE", "DEBUG", "INFO", "WARN", "ERROR"] = Field(
-        default="INFO",
+        default="WARN",
         validation_alias=env("RUNPOD_LOG_LEVEL"),
-        description="How much of what RunPod's SDK says goes into the worker's log; `NOTSET` is nothing.",
+        description="How much of what RunPod's SDK says goes into the worker's log; `NOTSET` is nothing. From `INFO` "
+        "on it has five lines for each job, beside the worker's own.",
     )
 
     @field_validator("log_level", mode="before")

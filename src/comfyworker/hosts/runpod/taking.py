@@ -98,6 +98,8 @@ class Taker:
     def _hand_over(self) -> list[Job] | None:
         jobs, self._kept = self._kept, []
         self._gate.hand_over([job["id"] for job in jobs])
+        for job in jobs:
+            log.info("runpod.job_taken", job_id=job["id"], running=self._gate.running)
         return jobs or None
 
     async def _ask(self, session: Session, count: int) -> None:

@@ -62,7 +62,10 @@ def make(places: int = 2, on_done: Callable[[], None] = lambda: None) -> tuple[P
 
 async def test_as_many_are_asked_for_as_there_is_room() -> None:
     """Not more than the SDK wants either; the next ones when a job has left ComfyUI."""
-    platform, gate, taker = make()
+    now_s, platform = 0.0, Platform()
+    gate = Gate(clock=lambda: now_s)
+    gate.open(2)
+    taker = Taker(gate, platform.fetch, on_done=lambda: None)
     platform.answer_begins.set()
     platform.answers.put_nowait(jobs("a", "b"))
     assert await taker.take(platform, 20) == jobs("a", "b")
@@ -74,6 +77,7 @@ async def test_as_many_are_asked_for_as_there_is_room() -> None:
             await asyncio.sleep(0)
         assert platform.asked.qsize() == 2
         gate.enter("a")
+        now_s = 60.0  # no short job, of which more would be held
         gate.leave_comfyui("a")
         platform.answers.put_nowait(jobs("d"))
         assert await waiting == jobs("d")
