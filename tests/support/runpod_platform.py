@@ -118,10 +118,15 @@ class RunPodPlatform:
         """Put jobs into the queue at once."""
         beside = {key.removeprefix("beside_"): value for key, value in more.items() if key.startswith("beside_")}
         inner = {key: value for key, value in more.items() if not key.startswith("beside_")}
-        tickets = []
+        jobs = []
         for workflow in workflows:
             content = {**({} if workflow is None else {"workflow": workflow}), **inner}
-            tickets.append(Ticket({"id": job_id or f"{uuid.uuid4()}-u1", "input": content, **beside}))
+            jobs.append({"id": job_id or f"{uuid.uuid4()}-u1", "input": content, **beside})
+        return await self.hand_out(jobs)
+
+    async def hand_out(self, jobs: list[dict[str, Any]]) -> list[Ticket]:
+        """Put jobs into the queue as they are; of equal ids, the last one's ticket hears of the results."""
+        tickets = [Ticket(job) for job in jobs]
         async with self._news:
             self._queue.extend(tickets)
             self.tickets.update({ticket.id: ticket for ticket in tickets})

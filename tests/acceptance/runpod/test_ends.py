@@ -55,30 +55,6 @@ async def test_sigterm_lets_jobs_end(comfyui: RealComfyUI, tmp_path: Path) -> No
         assert len(held) < len(tickets)
 
 
-async def test_a_job_that_comes_with_sigterm_is_not_lost(comfyui: RealComfyUI, tmp_path: Path) -> None:
-    """The platform hands a job over while the question for jobs is open and the worker has just been told to end."""
-    async with (
-        RunPodPlatform(poll_s=300) as platform,
-        runpod_worker(platform, tmp_path / "worker", on_comfyui(comfyui)) as worker,
-    ):
-        await platform.until(lambda: platform.polls)
-        worker.process.send_signal(signal.SIGTERM)
-        ticket = await platform.submit(workflows.colour((4, 4, 4)))
-        assert await worker.ended() == 0
-        assert (ticket.taken_at is None, ticket.result is None) in {(True, True), (False, False)}
-        assert platform.stop_polls == 1
-
-
-async def test_what_is_not_done_in_time_is_answered(comfyui: RealComfyUI, tmp_path: Path) -> None:
-    """After DRAIN_TIMEOUT_S the client is told that it may try again; the exit code is 0 all the same."""
-    environ = {**on_comfyui(comfyui), "DRAIN_TIMEOUT_S": "0.1"}
-    async with RunPodPlatform() as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
-        tickets = await platform.submit_all([workflows.wait(until_file=tmp_path / "never") for _ in range(3)])
-        await taken(platform, worker, 3)
-        assert await worker.stop() == 0
-    assert [ticket.output["error_code"] for ticket in tickets] == ["worker_restarted"] * 3
-
-
 async def test_a_second_signal_does_not_wait(comfyui: RealComfyUI, tmp_path: Path) -> None:
     """Ctrl-C twice: jobs that would run for ever are answered at once."""
     environ = {**on_comfyui(comfyui), "DRAIN_TIMEOUT_S": "3600"}
@@ -103,8 +79,12 @@ async def test_refresh_worker_takes_one_job(comfyui: RealComfyUI, tmp_path: Path
 
 
 async def test_a_stream_has_progress_files_and_the_answer(comfyui: RealComfyUI, tmp_path: Path) -> None:
-    """In this order; and /status has the same answer as without a stream, failures too."""
-    environ = {**on_comfyui(comfyui), "STREAM_OUTPUTS": "true", "RUNPOD_PROGRESS_INTERVAL_S": "0.05"}
+    """In this order; and /status has the same answer as without a stream, failures too.
+
+    At the worker's end, clients of jobs that are not done after DRAIN_TIMEOUT_S are told that they may try again.
+    """
+    own = {"STREAM_OUTPUTS": "true", "RUNPOD_PROGRESS_INTERVAL_S": "0.05", "DRAIN_TIMEOUT_S": "0.1"}
+    environ = {**on_comfyui(comfyui), **own}
     async with RunPodPlatform() as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
         await worker.logged("runpod.taking_jobs")
         good = await platform.submit(workflows.wait(steps=30, seconds_per_step=0.02, rgb=(6, 6, 6)))
@@ -115,7 +95,10 @@ async def test_a_stream_has_progress_files_and_the_answer(comfyui: RealComfyUI, 
         await platform.until(lambda: stopped.pieces)
         await platform.stop(stopped)
         await worker.logged("job.canceled")
+        undone = await platform.submit_all([workflows.wait(until_file=tmp_path / "never") for _ in range(3)])
+        await platform.until(lambda: all(ticket.taken_at is not None for ticket in undone))
         assert await worker.stop() == 0
+    assert [ticket.output["error_code"] for ticket in undone] == ["worker_restarted"] * 3
     assert stopped.result is None
     *told, file, answer = good.pieces
     assert told
@@ -191,16 +174,23 @@ async def test_a_worker_whose_comfyui_does_not_start_takes_no_job(tmp_path: Path
 
 
 async def test_a_comfyui_of_somebody_elses_may_take_its_time(tmp_path: Path) -> None:
-    """One at COMFY_API_URL that does not answer yet is waited for, and no job is taken meanwhile."""
+    """One at COMFY_API_URL that does not answer yet is waited for, and no job is taken meanwhile.
+
+    Then a job is not lost that the platform hands over while the worker is just being told to end.
+    """
     comfyui = StandIn()
     environ = {"COMFY_API_URL": comfyui.url, "COMFY_API_AVAILABLE_TIMEOUT_S": "0.1"}
-    async with RunPodPlatform() as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
+    async with RunPodPlatform(poll_s=300) as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
         await worker.logged("runpod.sdk_started")
         await worker.logged("comfyui.unreachable")
         assert platform.asked == []
         async with comfyui:
             await platform.until(lambda: platform.polls)
-            assert await worker.stop() == 0
+            worker.process.send_signal(signal.SIGTERM)
+            ticket = await platform.submit(workflows.colour((4, 4, 4)))
+            assert await worker.ended() == 0
+        assert (ticket.taken_at is None, ticket.result is None) in {(True, True), (False, False)}
+        assert platform.stop_polls == 1
 
 
 async def crash_comfyui(worker: RunPodWorker, start: int) -> None:
@@ -215,12 +205,16 @@ async def crash_comfyui(worker: RunPodWorker, start: int) -> None:
 
 
 async def test_a_broken_comfyui_recycles_the_worker(tmp_path: Path) -> None:
-    """The jobs that wait for it fail, the last of them with the wish for a new worker, and no more are taken."""
+    """The jobs that wait for it fail, the last of them with the wish for a new worker, and no more are taken.
+
+    While it is started anew, no more jobs are asked for; these come to a question that is open already.
+    """
     environ, main = stand_in(tmp_path)
-    async with RunPodPlatform() as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
-        await worker.logged("runpod.taking_jobs")
+    async with RunPodPlatform(poll_s=300) as platform, runpod_worker(platform, tmp_path / "worker", environ) as worker:
+        await platform.until(lambda: platform.polls)
         await asyncio.to_thread(main.write_text, "import time; time.sleep(3600)", encoding="utf-8")
         await crash_comfyui(worker, 1)
+        await worker.logged("runpod.waiting_for_comfyui")
         await crash_comfyui(worker, 2)
         tickets = await platform.submit_all([workflows.colour((9, 9, number)) for number in range(2)])
         await taken(platform, worker, 2)

@@ -114,6 +114,38 @@ async def test_a_running_job_and_a_waiting_one_are_stopped(
     assert (running.result, waiting.result) == (None, None)
 
 
+async def test_a_job_is_stopped_that_has_just_been_taken(runpod: RunPod, tmp_path: Path) -> None:
+    """The SDK does not know it yet, for a tenth of a second; the stop is kept for it."""
+    ticket = await runpod.platform.submit(workflows.wait(until_file=tmp_path / "never"))
+    await runpod.platform.until(lambda: ticket.taken_at is not None)
+    await runpod.platform.stop(ticket)
+    await eventually(
+        lambda: ticket.id in {event["job_id"] for event in runpod.worker.events("runpod.job_stopped")}, within_s=30
+    )
+    later = await runpod.platform.submit(workflows.colour((2, 3, 9)))
+    await runpod.platform.wait(later)
+    assert (pixels(later.output), ticket.result) == ([(2, 3, 9)], None)
+
+
+async def test_a_job_that_is_handed_over_twice_is_answered_once(runpod: RunPod, tmp_path: Path) -> None:
+    """It is run once, too; the next job's answer comes after all that there was."""
+    platform, gate, job_id = runpod.platform, tmp_path / "gate", workflows.unique_prefix()
+    graph = workflows.wait(until_file=gate, rgb=(3, 1, 4))
+    _, ticket = await platform.submit_all([graph] * 2, job_id=job_id)
+    await eventually(lambda: runpod.worker.events("runpod.job_repeated"), within_s=30)
+    gate.touch()
+    await platform.wait(ticket)
+    await platform.wait(await platform.submit(workflows.colour((3, 1, 5))))
+    assert (ticket.result_count, pixels(ticket.output)) == (1, [(3, 1, 4)])
+
+
+async def test_a_job_without_an_input_is_answered(runpod: RunPod) -> None:
+    """The SDK would throw a single one away, and its client would wait for ever."""
+    (ticket,) = await runpod.platform.hand_out([{"id": workflows.unique_prefix()}])
+    await runpod.platform.wait(ticket)
+    assert (ticket.error, ticket.output) == ("Please provide input", {"error_code": "invalid_request"})
+
+
 async def test_progress_is_told_in_order_and_not_after_the_end(runpod: RunPod) -> None:
     """What /status shows never falls, has the contract's keys, and nothing comes after the result."""
     ticket = await runpod.platform.submit(workflows.wait(steps=60, seconds_per_step=0.02))
