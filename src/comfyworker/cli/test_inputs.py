@@ -54,6 +54,8 @@ def _read(text: str) -> list[Job]:
         return _jobs(parse_json(text.encode(), name="--input", hint=_SHAPE), name="--input")
     if text == "-":
         return _jobs(parse_json(sys.stdin.buffer.read(), name="standard input", hint=_SHAPE), name="standard input")
+    if not text.strip():
+        raise InvalidRequest("--input is empty", hint=f"Name a file, - for standard input, or JSON. {_SHAPE}")
     try:
         content = Path(text).read_bytes()
     except (OSError, ValueError) as error:  # ValueError for a name that no file can have

@@ -84,6 +84,7 @@ def test_without_any_there_is_a_job_that_needs_no_model() -> None:
     ("given", "message"),
     [
         pytest.param(["nowhere.json"], "nowhere.json: no such file or directory", id="no file"),
+        pytest.param([""], "--input is empty", id="a variable that is not set"),
         pytest.param(["."], ".: is a directory", id="folder"),
         pytest.param(["a\0b"], "a\0b: it cannot be read", id="no name"),
         pytest.param(["{"], "--input is not JSON: ", id="broken JSON"),
