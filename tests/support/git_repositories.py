@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,11 +111,13 @@ class GitServer:
 
     PASSWORD = "a-secret-token"
 
-    def __init__(self, root: Path) -> None:
-        """Serve what lies below `root`."""
+    def __init__(self, root: Path, *, tls: ssl.SSLContext | None = None) -> None:
+        """Serve what lies below `root`, over TLS if there is a context."""
         self.root = root
+        self._tls = tls
         self.port = free_port()
         self.authorizations: list[str] = []
+        """What each request had in that header, in order."""
         self._runner: web.AppRunner | None = None
 
     def url(self, repository: GitRepository, kind: str = "smart") -> str:
@@ -129,7 +132,7 @@ class GitServer:
         app.router.add_route("*", "/{kind:smart|private}/{path:.*}", self._serve_git)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
         return self
 
     async def __aexit__(
@@ -147,9 +150,9 @@ class GitServer:
         return web.Response(body=path.read_bytes())
 
     async def _serve_git(self, request: web.Request) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "")
+        self.authorizations.append(given)
         if request.match_info["kind"] == "private":
-            given = request.headers.get("Authorization", "")
-            self.authorizations.append(given)
             pair = base64.b64encode(f"x-access-token:{self.PASSWORD}".encode()).decode()
             if given != f"Basic {pair}":
                 raise web.HTTPUnauthorized(headers={"WWW-Authenticate": 'Basic realm="tests"'})
