@@ -9,6 +9,7 @@ import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from support.command import COMMAND, environment
+from support.eventually import eventually
 from support.ports import free_port
-from support.serving import Serving
+from support.serving import Serving, post
 from support.vast_platform import TOKEN, VastPlatform
 
 UP_WITHIN_S = 90.0
@@ -34,6 +36,9 @@ PLAIN_BENCHMARK = {
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "rated"}},
 }
 """A benchmark that is over at once."""
+_MARKER = 1 / 1024
+"""The workload of jobs by which it is seen how far the reports are; those of tests have whole numbers."""
+_MARKER_TIME_S = 23 / 200 * _MARKER
 
 
 @dataclass(frozen=True)
@@ -177,3 +182,19 @@ def plain_session(server: Serving, certificate: Certificate | None = None) -> ai
 def envelope(platform: VastPlatform, payload: object, *, session: object = None, **auth: Any) -> dict[str, Any]:
     """Return a request as Vast's client sends it, freshly routed; `auth` replaces fields of its auth_data."""
     return {"auth_data": {**platform.route(), **auth}, "session_id": session, "payload": payload}
+
+
+async def settle(platform: VastPlatform, client: aiohttp.ClientSession, workflow: object) -> None:
+    """Have the platform told of all that was, by one more small job, and forget it; its last report is kept."""
+    asked = envelope(platform, {"input": {"workflow_json": workflow}, "expected_time": _MARKER_TIME_S})
+    index = asked["auth_data"]["request_idx"]
+    code, answer = await post(client, "/generate/sync", asked)
+    assert code == HTTPStatus.OK, answer
+
+    def is_told() -> bool:
+        ended = any(told["request_idx"] == index for told in platform.deletes)
+        return ended and any(status["cur_perf"] % 1 == _MARKER for status in platform.statuses)
+
+    await eventually(is_told, within_s=30)
+    await platform.forget()
+    platform.arrived[-1].body["cur_perf"] = 0.0  # that was of before

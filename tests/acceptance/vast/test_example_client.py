@@ -17,6 +17,8 @@ from support.vast_platform import API_KEY, ENDPOINT, VastPlatform
 from support.vast_sdk import sdk_python
 from support.vast_worker import Certificate
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 CLIENT = REPOSITORY / "examples/clients/with_vast.py"
 # The library knows one place for the certificate that it trusts.
 START = (

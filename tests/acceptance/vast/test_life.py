@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from support.real_comfyui import FLAGS, Install, RealComfyUI
 from support.serving import Serving, get, post
 from support.vast_platform import VastPlatform
 from support.vast_worker import PLAIN_BENCHMARK, envelope, plain_session, vast_variables, vast_worker
+
+
+@pytest.fixture
+async def platform() -> AsyncIterator[VastPlatform]:
+    """Start Vast's platform for one endpoint."""
+    async with VastPlatform() as platform:
+        yield platform
 
 
 def events(worker: Serving, name: str) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from support.serving import Serving, get, post
 from support.vast_platform import TOKEN, Signer, VastPlatform
 from support.vast_worker import Certificate, envelope, plain_session, vast_worker
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def job(workflow: object, **more: object) -> dict[str, Any]:
     """Return what a client asks for; 23 seconds are 200 of workload. `more` goes into its input."""
@@ -157,11 +159,12 @@ async def test_a_signed_client_cancels_by_id(
     assert ends(platform) == [("Cancelled", True)]
 
 
-async def test_too_much_work_is_a_429(comfyui: RealComfyUI, platform: VastPlatform, tmp_path: Path) -> None:
+async def test_too_much_work_is_a_429(comfyui: RealComfyUI, tmp_path: Path) -> None:
     """Beyond MAX_QUEUE_TIME_S a request is turned away and told as rejected; it is taken when there is room."""
     gate = tmp_path / "gate"
     environ = {"MAX_QUEUE_TIME_S": "0.000001"}
     async with (
+        VastPlatform() as platform,
         vast_worker(comfyui.url, tmp_path / "state", platform, environ=environ) as worker,
         plain_session(worker) as client,
     ):
@@ -183,12 +186,11 @@ async def test_too_much_work_is_a_429(comfyui: RealComfyUI, platform: VastPlatfo
         assert ends(platform) == [("Rejected", False), ("Success", True), ("Success", True)]
 
 
-async def test_what_is_unsigned_needs_a_key(
-    comfyui: RealComfyUI, platform: VastPlatform, certificate: Certificate, tmp_path: Path
-) -> None:
+async def test_what_is_unsigned_needs_a_key(comfyui: RealComfyUI, certificate: Certificate, tmp_path: Path) -> None:
     """Only /health answers everybody; a key named `vast` reads what was signed, another has jobs of its own."""
     environ = {**certificate.variables(), "API_KEYS": "vast:k3y-of-vast,other-k3y"}
     async with (
+        VastPlatform() as platform,
         vast_worker(comfyui.url, tmp_path / "state", platform, environ=environ) as worker,
         plain_session(worker, certificate) as client,
     ):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from support import workflows
 from support.eventually import eventually
@@ -13,6 +14,8 @@ from support.serving import Serving, post
 from support.vast_platform import VastPlatform
 from support.vast_worker import envelope, plain_session, vast_worker
 from support.webhook_receiver import WebhookReceiver
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def opened(client: aiohttp.ClientSession, platform: VastPlatform, **wish: object) -> dict[str, Any]:
@@ -67,6 +70,7 @@ async def test_a_session_belongs_to_who_opened_it(client: aiohttp.ClientSession,
     assert [code for code, _ in refused] == [401] * 5
     assert (await post(client, "/session/end", {}))[0] == 422
     assert (await post(client, "/session/create", envelope(platform, {"lifetime": -1})))[0] == 422
+    assert (await post(client, "/session/end", session))[0] == 200
 
 
 async def test_the_end_of_a_session_cancels_what_is_waited_for(
@@ -95,21 +99,21 @@ async def test_the_end_of_a_session_cancels_what_is_waited_for(
     await eventually(is_done, within_s=30)
 
 
-async def test_sessions_are_few_and_end_by_themselves(
-    comfyui: RealComfyUI, platform: VastPlatform, tmp_path: Path
-) -> None:
+async def test_sessions_are_few_and_end_by_themselves(comfyui: RealComfyUI, tmp_path: Path) -> None:
     """MAX_SESSIONS at a time, else 429; one that is not used ends after its lifetime, and whom it names is told."""
     environ = {"MAX_SESSIONS": "1", "ALLOW_PRIVATE_URLS": "true"}
     async with (
         WebhookReceiver() as receiver,
+        VastPlatform() as platform,
         vast_worker(comfyui.url, tmp_path / "state", platform, environ=environ) as worker,
         plain_session(worker) as client,
     ):
         await platform.until_status(lambda status: status["max_perf"] > 0)
         wish = {"on_close_route": receiver.url(), "on_close_payload": {"mine": 1}}
         session = await opened(client, platform, lifetime=1, **wish)
-        code, refused = await post(client, "/session/create", envelope(platform, {}))
-        assert (code, refused["error_code"]) == (429, "too_busy")
+        async with client.post("/session/create", json=envelope(platform, {})) as refused:
+            assert (refused.status, (await refused.json())["error_code"]) == (429, "too_busy")
+            assert refused.headers["Retry-After"] == "1"
         [arrival] = await receiver.wait(1)
         assert arrival.told == {"mine": 1, "session_id": session["session_id"]}
         assert await post(client, "/session/health", session) == (200, {"ok": False})
