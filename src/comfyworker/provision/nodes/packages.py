@@ -73,13 +73,14 @@ class Packages:
                 groups, more = await self._sort_out(trial, groups, is_dry=True)
                 failed |= more
                 attempt = await trial.run(groups, is_dry=True)
-            if attempt.changed or self._installer.is_interrupted():
+            is_done = bool(attempt.changed) or self._installer.is_interrupted()
+            if is_done:
                 attempt = await trial.run(groups, is_dry=False)
                 if attempt.error is not None:
                     # What can be resolved cannot always be built.
                     groups, more = await self._sort_out(trial, groups, is_dry=False)
                     failed |= more
-        changed = _describe(installed, await self._installer.list_installed())
+        changed = _describe(installed, await self._installer.list_installed()) if is_done else ()
         return PackagesOutcome(changed=changed, failed=failed)
 
     def _base(self, installed: dict[str, str]) -> Needs:

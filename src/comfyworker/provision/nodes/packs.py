@@ -14,7 +14,7 @@ from comfyworker.provision.nodes.importing import ImportCheck
 from comfyworker.provision.nodes.installer import Installer
 from comfyworker.provision.nodes.known_fixes import find_fixes
 from comfyworker.provision.nodes.packages import Group, Packages
-from comfyworker.provision.nodes.placing import Placer, registry_timeout
+from comfyworker.provision.nodes.placing import Placer, describe_os_error, registry_timeout
 from comfyworker.provision.nodes.records import ImportOutcome, LockedNode, PackagesOutcome, ResolvedNode
 from comfyworker.provision.nodes.registry import Registry
 from comfyworker.provision.nodes.requirements import Needs, parse_needs, read_needs
@@ -42,10 +42,11 @@ class NodePacks:
         self._reporter = reporter
         self._shelf = Shelf(installation.base_dir / "custom_nodes")
         self._is_recovered = False
+        self._recovery = asyncio.Lock()
         git = Git(limit_s=settings.git_timeout_s, token=settings.github_token)
         timeout = registry_timeout(connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s)
         registry = Registry(settings.comfy_registry_url, timeout=timeout)
-        self._resolver = Resolver(self._shelf, git, registry, reporter.noted)
+        self._resolver = Resolver(git, registry, reporter.noted)
         self._placer = Placer(self._shelf, git, registry, reporter)
 
     def folder_of(self, entry: NodeEntry) -> str:
@@ -76,11 +77,14 @@ class NodePacks:
         folder in which a user changed files is kept under another name, and the reporter told so.
 
         Raises:
-            NodeInstallFailed: it could not be had, or its folder holds something else; what was there is still there.
-            InsufficientStorage: the disk is full.
+            NodeInstallFailed: it could not be had, its folder holds something else, or the disk is full; what was
+                there is still there.
         """
-        await self._recover()
-        return await self._placer.place(node)
+        try:
+            await self._recover()
+            return await self._placer.place(node)
+        except OSError as error:
+            raise describe_os_error(error, node.folder) from error
 
     async def install_requirements(self, nodes: Sequence[ResolvedNode], pip: Sequence[str]) -> PackagesOutcome:
         """Install what the custom nodes and `pip` need, in one resolution with ComfyUI's own requirements.
@@ -98,7 +102,7 @@ class NodePacks:
 
     async def run_install_scripts(self, nodes: Sequence[ResolvedNode]) -> dict[str, NodeInstallFailed]:
         """Run each custom node's install.py, if it has one that was not run at this version; return which failed."""
-        failed = {}
+        failed: dict[str, NodeInstallFailed] = {}
         for node in nodes:
             item = node.item()
             try:
@@ -108,6 +112,8 @@ class NodePacks:
                 )  # fmt: skip
             except NodeInstallFailed as error:
                 failed[node.folder] = error
+            except OSError as error:
+                failed[node.folder] = describe_os_error(error, node.folder)
         return failed
 
     async def check_imports(self, nodes: Sequence[ResolvedNode]) -> dict[str, ImportOutcome]:
@@ -126,8 +132,17 @@ class NodePacks:
 
         Returns:
             Whether it was there and is ours; one that somebody placed by hand is left alone.
+
+        Raises:
+            NodeInstallFailed: custom_nodes cannot be written.
         """
-        await self._recover()
+        try:
+            await self._recover()
+            return self._disable(folder)
+        except OSError as error:
+            raise describe_os_error(error, folder) from error
+
+    def _disable(self, folder: str) -> bool:
         if folder not in self._shelf.names():
             return False
         if self._shelf.read(folder) is None:
@@ -153,8 +168,10 @@ class NodePacks:
         return Group(folder=node.folder, needs=needs)
 
     async def _recover(self) -> None:
-        if self._is_recovered:
-            return
-        for folder in await asyncio.to_thread(self._shelf.recover):
-            self._reporter.noted(f"{folder}: an update was cut off; the version before it is in place again.")
-        self._is_recovered = True
+        # Before anything is made: what is in the making would look like something that was left.
+        async with self._recovery:
+            if self._is_recovered:
+                return
+            for folder in await asyncio.to_thread(self._shelf.recover):
+                self._reporter.noted(f"{folder}: an update was cut off; the version before it is in place again.")
+            self._is_recovered = True

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from comfyworker.comfyui.running import CommandFailed
-from comfyworker.errors import InsufficientStorage, NodeInstallFailed
+from comfyworker.errors import NodeInstallFailed
 from comfyworker.provision.nodes.archive import extract_archive
 from comfyworker.provision.nodes.carrying import TRACKING_NAME, carry_over, find_own_files
 from comfyworker.provision.nodes.git import Git, count_lfs_pointers
@@ -48,7 +48,7 @@ class Placer:
 
         Raises:
             NodeInstallFailed: it could not be had, or its folder holds something else; what was there is still there.
-            InsufficientStorage: the disk is full.
+            OSError: custom_nodes cannot be written.
         """
         self._shelf.path.mkdir(parents=True, exist_ok=True)
         name = self._existing_name(node.folder)
@@ -62,8 +62,6 @@ class Placer:
         try:
             await self._make(node, staging)
             await self._put_in(node, staging, name)
-        except OSError as error:
-            raise _translate(error, node.folder) from error
         finally:
             if staging.exists():
                 await asyncio.to_thread(remove_tree, staging)
@@ -228,11 +226,13 @@ def _list(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
 
 
-def _translate(error: OSError, folder: str) -> NodeInstallFailed | InsufficientStorage:
+def describe_os_error(error: OSError, folder: str) -> NodeInstallFailed:
+    """Return what a failed call of the system means for the custom node in `folder`."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return InsufficientStorage(
-            f"{folder}: the disk that custom_nodes is on is full", hint="Free some space, then apply again."
-        )
+        return NodeInstallFailed(
+            f"{folder}: the disk that custom_nodes is on is full", hint="Free some space, then apply again.",
+            retryable=True,
+        )  # fmt: skip
     return NodeInstallFailed(
         f"{folder}: custom_nodes could not be written: {error.strerror or type(error).__name__}",
         hint="Look at the folder's owner and rights.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from comfyworker.errors import NodeInstallFailed
 from comfyworker.provision.entries import LATEST, NIGHTLY, NodeEntry
@@ -12,7 +13,6 @@ from comfyworker.provision.nodes.git import Git, Refs
 from comfyworker.provision.nodes.records import LockedNode, ResolvedNode
 from comfyworker.provision.nodes.registry import Registry
 from comfyworker.provision.nodes.remotes import check_url, folder_from_url, require_folder, show_url
-from comfyworker.provision.nodes.shelf import Shelf, remove_tree
 from comfyworker.provision.nodes.versions import newest_release, same_release
 from comfyworker.wording import nearest
 
@@ -35,9 +35,8 @@ def folder_of(entry: NodeEntry) -> str:
 class Resolver:
     """Resolves entries, by git and by the Comfy Registry."""
 
-    def __init__(self, shelf: Shelf, git: Git, registry: Registry, note: Callable[[str], None]) -> None:
+    def __init__(self, git: Git, registry: Registry, note: Callable[[str], None]) -> None:
         """Keep whom to ask, and who hears what was taken in place of what was meant."""
-        self._shelf = shelf
         self._git = git
         self._registry = registry
         self._note = note
@@ -122,18 +121,16 @@ class Resolver:
         if _WHOLE_COMMIT.fullmatch(version.lower()):
             return version.lower(), None, None
         if _SHORT_COMMIT.fullmatch(version.lower()):
-            return await self._find_commit(version.lower(), folder, url, refs), None, None
+            return await self._find_commit(version.lower(), url, refs), None, None
         raise _missing(version, url, refs)
 
-    async def _find_commit(self, short: str, folder: str, url: str, refs: Refs) -> str:
+    async def _find_commit(self, short: str, url: str, refs: Refs) -> str:
         named = {commit for commit in (*refs.tags.values(), *refs.branches.values()) if commit.startswith(short)}
         if len(named) == 1:
             return named.pop()
-        staging = self._shelf.make_staging(folder)
-        try:
-            commit = await self._git.find_commit(staging, url, short)
-        finally:
-            await asyncio.to_thread(remove_tree, staging)
+        # Not in custom_nodes: a plan changes nothing there, and whoever places at that time clears what is left there.
+        with tempfile.TemporaryDirectory(prefix="comfyworker-git-") as scratch:
+            commit = await self._git.find_commit(Path(scratch), url, short)
         if commit is None:
             raise _missing(short, url, refs)
         return commit
