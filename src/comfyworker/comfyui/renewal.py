@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from pathlib import Path
+from typing import Self
 
 import structlog
 
 from comfyworker.comfyui.instance import ComfyUIInstance
+from comfyworker.comfyui.process import ComfyUIProcess
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -20,6 +22,39 @@ _FOLDER = ".comfyworker"
 _NAME = "nodes-changed"
 _LOOK_S = 1.0
 _IDLE_LOOK_S = 0.05
+
+
+class Renewal:
+    """Watches the custom nodes that one process of ComfyUI has loaded."""
+
+    def __init__(self, base_dir: Path, mark: str) -> None:
+        """Know what stood for the custom nodes before the process began."""
+        self.is_done = False
+        """Whether the process was ended for other custom nodes."""
+        self._base_dir = base_dir
+        self._mark = mark
+
+    @classmethod
+    async def begin(cls, base_dir: Path) -> Self:
+        """Take note of the custom nodes as they are, before ComfyUI is started with them."""
+        return cls(base_dir, await asyncio.to_thread(read_mark, base_dir))
+
+    async def watch(self, instance: ComfyUIInstance, process: ComfyUIProcess) -> None:
+        """Wait until the custom nodes are others, then until no job is on ComfyUI, then end its process.
+
+        From the change on it takes no more jobs: those that come wait for the next process.
+        """
+        # A network disk tells nobody that a file has changed.
+        while await asyncio.to_thread(read_mark, self._base_dir) == self._mark:  # noqa: ASYNC110  # as said
+            await asyncio.sleep(_LOOK_S)
+        log.info("comfyui.nodes_changed", instance=instance.name, jobs=instance.in_flight)
+        instance.set_gone(None)
+        while instance.in_flight > 0:
+            await asyncio.sleep(_IDLE_LOOK_S)  # the pool counts who holds a place there, and tells nobody else
+            if instance.is_ready:  # a doubt about it was settled meanwhile
+                instance.set_gone(None)
+        self.is_done = True
+        await process.stop()
 
 
 def mark_nodes_changed(base_dir: Path) -> None:
@@ -46,22 +81,3 @@ def read_mark(base_dir: Path) -> str:
         return (base_dir / _FOLDER / _NAME).read_text(encoding="ascii", errors="replace")
     except OSError:
         return ""
-
-
-async def wait_nodes_changed(base_dir: Path, since: str) -> None:
-    """Wait until the custom nodes are others than `since`, as `read_mark` told it."""
-    while await asyncio.to_thread(read_mark, base_dir) == since:  # noqa: ASYNC110  # a network disk tells nobody
-        await asyncio.sleep(_LOOK_S)
-
-
-async def wait_idle(instance: ComfyUIInstance) -> None:
-    """Have a ComfyUI take no more jobs, and wait until those that are on it have ended; then it still takes none.
-
-    Jobs that come meanwhile wait for the next one.
-    """
-    log.info("comfyui.retiring", instance=instance.name, jobs=instance.in_flight)
-    instance.set_gone(None)
-    while instance.in_flight > 0:
-        await asyncio.sleep(_IDLE_LOOK_S)  # who holds a place there is counted by the pool, which tells nobody else
-        if instance.is_ready:  # a doubt about it was settled meanwhile
-            instance.set_gone(None)

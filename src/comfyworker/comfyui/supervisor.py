@@ -14,6 +14,7 @@ from comfyworker.comfyui.instance import ComfyUIInstance, is_answering, keep_con
 from comfyworker.comfyui.launching import plan_launch
 from comfyworker.comfyui.locate import Installation
 from comfyworker.comfyui.process import ComfyUIProcess
+from comfyworker.comfyui.renewal import Renewal
 from comfyworker.comfyui.slots import claim_slot, folders_from_args, reserve_port
 from comfyworker.comfyui.succession import Succession
 from comfyworker.errors import ComfyUIUnavailable, ComfyUIUnreachable
@@ -46,7 +47,7 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
 
     The pauses before a restart double from 1 s to COMFYUI_RESTART_MAX_DELAY_S, and begin anew once it has lived for a
     minute. Jobs that are on it when it dies are told at once; jobs that wait for it are told when it never came up,
-    or failed three times in a row.
+    or failed three times in a row. When its custom nodes have changed, it is started anew at once after its last job.
     """
     loop = asyncio.get_running_loop()
     crashes, has_been_ready = 0, False
@@ -64,12 +65,16 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
             )
             instance.attach(plan.url)
             instance.folders = plan.folders
+            renewal = await Renewal.begin(installation.base_dir)
             process = ComfyUIProcess(
                 plan.command, name=instance.name, environment=plan.environment, cwd=plan.cwd, grace_s=options.grace_s
             )
             async with process:
-                failure = await _run_once(instance, process)
+                failure = await _run_once(instance, process, renewal)
             has_been_ready = has_been_ready or failure is None
+            if renewal.is_done:
+                crashes = 0
+                continue
             crashes = 1 if loop.time() - begun_at > _HEALTHY_AFTER_S else crashes + 1
             error = failure or process.crash(f"ComfyUI ended unexpectedly ({process.describe_end()})")
             is_hopeless = not has_been_ready or crashes >= _TOLERATED_CRASHES
@@ -86,7 +91,7 @@ def restart_delay_s(crashes: int, longest_s: float) -> float:
     return min(_FIRST_DELAY_S * 2.0**doublings, longest_s)
 
 
-async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess) -> ComfyUIUnavailable | None:
+async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess, renewal: Renewal) -> ComfyUIUnavailable | None:
     """Let one process take jobs until it ends; return why it never came up, or None if it did."""
     loop = asyncio.get_running_loop()
     begun_at = loop.time()
@@ -107,6 +112,7 @@ async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess) -> Comfy
         watchdogs = (
             group.create_task(_kill_hung(instance, process), name=f"watchdog of {instance.name}"),
             group.create_task(_kill_broken(instance, process), name=f"watch over the GPU of {instance.name}"),
+            group.create_task(renewal.watch(instance, process), name=f"watch over the nodes of {instance.name}"),
         )
         async with keep_connected(instance):
             await watcher
