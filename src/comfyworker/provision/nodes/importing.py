@@ -85,7 +85,7 @@ class ImportCheck:
                     f"ComfyUI does not start: {error}", hint="The output in the details says where it stopped.",
                     details={"output": redact("\n".join(error.tail))},
                 ) from error  # fmt: skip
-            outcomes[culprit] = ImportOutcome(error=_ended(culprit, error))
+            outcomes[culprit] = ImportOutcome(error=_ended(culprit, error), ends_comfyui=True)
             left_out.append(culprit)
         return {folder: outcomes.get(folder) or ImportOutcome(error=_unseen(folder)) for folder in folders}
 

@@ -70,11 +70,12 @@ class NodePacks:
         """
         return await self._resolver.resolve(entry, locked)
 
-    async def place(self, node: ResolvedNode) -> bool:
+    async def place(self, node: ResolvedNode, *, anew: bool = False) -> bool:
         """See that a custom node is in its folder at its version; return whether anything was done.
 
         The old version stays until the new one is whole. What the pack itself wrote into its folder goes along; a
-        folder in which a user changed files is kept under another name, and the reporter told so.
+        folder in which a user changed files is kept under another name, and the reporter told so. With `anew` it is
+        made anew even if it is there at that version.
 
         Raises:
             NodeInstallFailed: it could not be had, its folder holds something else, or the disk is full; what was
@@ -82,7 +83,7 @@ class NodePacks:
         """
         try:
             await self._recover()
-            return await self._placer.place(node)
+            return await self._placer.place(node, anew=anew)
         except OSError as error:
             raise describe_os_error(error, node.folder) from error
 

@@ -43,8 +43,10 @@ class Placer:
         self._registry = registry
         self._reporter = reporter
 
-    async def place(self, node: ResolvedNode) -> bool:
+    async def place(self, node: ResolvedNode, *, anew: bool) -> bool:
         """See that a custom node is in its folder at its version; return whether anything was done.
+
+        With `anew` it is made anew even if it is there, for a folder that has lost files.
 
         Raises:
             NodeInstallFailed: it could not be had, or its folder holds something else; what was there is still there.
@@ -52,7 +54,7 @@ class Placer:
         """
         self._shelf.path.mkdir(parents=True, exist_ok=True)
         name = self._existing_name(node.folder)
-        if name is not None and await self._is_there(node, name):
+        if name is not None and await self._is_there(node, name) and not anew:
             if name == node.folder:
                 return False
             self._shelf.enable(node.folder)

@@ -111,3 +111,5 @@ class ImportOutcome(_Record):
     """How many classes of nodes it brings."""
     seconds: float = 0.0
     error: NodeInstallFailed | None = None
+    ends_comfyui: bool = False
+    """Whether ComfyUI itself does not start with it, so that it must not stay enabled."""

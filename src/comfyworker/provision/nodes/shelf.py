@@ -6,7 +6,6 @@ unfinished lies in one folder of that ending, in custom_nodes itself: only withi
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -134,11 +133,14 @@ def write_record(path: Path, record: PlacedNode) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder with all in it, files without the right to write included; what is gone already is no fault."""
-
-    def allow(_function: object, name: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            Path(name).parent.chmod(0o700)
-            Path(name).unlink()
-
-    shutil.rmtree(path, onerror=allow)
+    """Remove a folder or file with all in it, what may not be written included; what is gone already is no fault."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.exists():
+        return
+    # git's objects, and what some packs unpack, may lie in folders without the right to write.
+    for place, _, _ in os.walk(path):
+        Path(place).chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)

@@ -83,6 +83,7 @@ async def test_a_pack_that_ends_comfyui_is_named_and_the_others_still_tried(pack
     ]
     outcomes = await packs.check_imports(nodes)
     assert outcomes["Good"].error is None
+    assert [name for name, outcome in outcomes.items() if outcome.ends_comfyui] == ["Dies", "Leaves"]
     assert message(outcomes["Dies"]).startswith("Dies: ComfyUI ended, or did not go on, while loading it")
     assert message(outcomes["Leaves"]).startswith("Leaves: ComfyUI ended, or did not go on, while loading it")
     assert "No module named 'nope'" in message(outcomes["Bad"])

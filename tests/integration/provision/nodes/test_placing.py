@@ -147,6 +147,20 @@ async def test_changes_at_the_version_that_is_wanted_stay(
     assert listener.notes == ["Pack: files were changed by hand and stay so: config.json."]
 
 
+async def test_a_folder_that_lost_files_is_made_anew_when_that_is_asked(
+    packs: NodePacks, pack: GitRepository, custom_nodes: Path
+) -> None:
+    """What the pack wrote itself stays, and so does the folder as it was, since files of the version had changed."""
+    node = await packs.resolve(NodeEntry(url=pack.url))
+    await packs.place(node)
+    (custom_nodes / "Pack/__init__.py").unlink()
+    (custom_nodes / "Pack/mine.user").write_text("mine")
+    assert not await packs.place(node)
+    assert await packs.place(node, anew=True)
+    assert (custom_nodes / "Pack/__init__.py").read_text() == "V = 1\n"
+    assert (custom_nodes / "Pack/mine.user").read_text() == "mine"
+
+
 async def test_a_branch_advances_even_when_its_history_was_rewritten(
     packs: NodePacks, pack: GitRepository, custom_nodes: Path
 ) -> None:
@@ -314,6 +328,7 @@ async def test_what_a_killed_update_left_is_put_right(
     workplace = custom_nodes / ".comfyworker.disabled"
     (custom_nodes / "Pack").rename(workplace / "old-Pack-0a1b2c3d")
     (workplace / "new-Pack-0a1b2c3d/.git").mkdir(parents=True)
+    (workplace / "new-Pack-0a1b2c3d.zip").write_bytes(b"half an archive")
     again = NodePacks(installation, ProvisionSettings(), listener)
     assert not await place(again, pack.url)
     assert loaded(custom_nodes) == ["Pack"]
