@@ -16,6 +16,7 @@ from rich.console import Console
 from benchmarks.added_time import measure_added_time
 from benchmarks.bucket import StoreStarter
 from benchmarks.conversion import measure_conversion
+from benchmarks.downloads import measure_downloads
 from benchmarks.floor import BareClient
 from benchmarks.ground import Ground
 from benchmarks.http_host import measure_http_host
@@ -39,6 +40,7 @@ MEASURES: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "uploads": measure_uploads,
     "stored": measure_stored_jobs,
     "conversion": measure_conversion,
+    "downloads": measure_downloads,
     "start": measure_start_time,
     "preflight": measure_preflight,
     "idle": measure_idle_load,

@@ -103,6 +103,9 @@ class ModelServer:
         self.most_open: Counter[str] = Counter()
         self.stalled = asyncio.Event()
         self.released = asyncio.Event()
+        self.link_rate: float | None = None
+        """Bytes a second of all connections together."""
+        self._link_free_at = 0.0
         self.hub_revisions: set[str] = {"main", COMMIT}
         self._generation = 0
         self._context = context
@@ -290,8 +293,15 @@ class ModelServer:
             await response.write(chunk)
             sent += len(chunk)
             self.sent[name] += len(chunk)
-            if model.rate is not None:
-                await asyncio.sleep(max(begun + sent / model.rate - loop.time(), 0))
+            await asyncio.sleep(max(self._paced(len(chunk)), begun + sent / (model.rate or float("inf"))) - loop.time())
+
+    def _paced(self, size: int) -> float:
+        """Return when the link has taken so many bytes more."""
+        now = asyncio.get_running_loop().time()
+        if self.link_rate is not None:
+            self._link_free_at = max(self._link_free_at, now) + size / self.link_rate
+            return self._link_free_at
+        return now
 
 
 def _stretch(request: web.Request, model: Model) -> tuple[int, int] | None:

@@ -67,6 +67,7 @@ class Fetch:
         self._room = room
         self._on_bytes = on_bytes
         self._is_whole_only = False
+        self._on_come: Callable[[], None] = lambda: None
         self._left_alone: set[Path] = set()
 
     async def look(self) -> tuple[str, Facts]:
@@ -88,15 +89,19 @@ class Fetch:
         name = check_filename(wanted_name or facts.filename or self._name_in_url())
         return name, replace(facts, takes_ranges=facts.takes_ranges and not self._is_whole_only)
 
-    async def run(self) -> Receipt:
+    async def run(self, *, on_come: Callable[[], None] = lambda: None) -> Receipt:
         """Fetch the file; what an earlier try left of it is not fetched again.
 
         If cancelled, what has come is kept for the next try.
+
+        Args:
+            on_come: Called once all of it has come: what remains is the disk's work, and the network is free.
 
         Raises:
             Fault: it cannot be fetched, or is not what was wanted.
             InsufficientStorage: the disk has no room for it.
         """
+        self._on_come = on_come
         for _ in range(_MAX_STARTS):
             name, facts = await self.look()
             target = self._download.folder / name
@@ -153,7 +158,7 @@ class Fetch:
             attempts=self._settings.attempts,
             on_bytes=hear,
         )
-        digest = await _hashed(transfer, part)
+        digest = await _hashed(transfer, part, self._on_come)
         size = part.spans.prefix
         check_beginning(await in_thread(functools.partial(os.pread, part.descriptor, BEGINNING_BYTES, 0)))
         check_whole(self._download, facts, size, digest)
@@ -224,7 +229,7 @@ class Fetch:
         return self._receipt(target.name, facts, digest, found, 0)
 
 
-async def _hashed(transfer: Transfer, part: Part) -> str:
+async def _hashed(transfer: Transfer, part: Part, on_come: Callable[[], None]) -> str:
     """Run a transfer; return the SHA-256 of what came, which is computed meanwhile."""
     prefix = PrefixHash(part)
     try:
@@ -233,6 +238,7 @@ async def _hashed(transfer: Transfer, part: Part) -> str:
             await transfer.run()
     except BaseExceptionGroup as errors:
         raise _telling(errors) from None  # the others were only stopped, or failed alike
+    on_come()
     return await prefix.finish()
 
 

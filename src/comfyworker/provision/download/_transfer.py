@@ -25,7 +25,7 @@ _LEAST_HALF = 512 * 1024
 """What a connection that has nothing to do takes over from another one at least."""
 _LEAST_SECONDS = 1.0
 """How long the other one would still take at least: taking over costs a new request, and what is on its way twice."""
-_WRITE_BYTES = 2 * _MEBIBYTE
+_WRITE_BYTES = _MEBIBYTE
 """What each connection holds in memory before it writes."""
 _FORGIVEN_BYTES = _MEBIBYTE
 """A connection that brought so much before it broke was no failed attempt."""

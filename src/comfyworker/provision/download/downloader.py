@@ -122,12 +122,12 @@ class Downloader:
             DownloadFailed: it cannot be fetched, or is not what is wanted; says whether trying again may help.
             InsufficientStorage: the disk has no room for it.
         """
-        async with self._slots:
+        async with _Slot(self._slots) as slot:
             started = time.monotonic()
             with _told(download.url):
                 path = local_file(download.url, is_guarded=self._is_guarded)
                 if path is None:
-                    receipt = await self._fetch(download, on_bytes).run()
+                    receipt = await self._fetch(download, on_bytes).run(on_come=slot.leave)
                 else:
                     receipt = await self._place(path, download, on_bytes)
         log.info(
@@ -189,6 +189,30 @@ class Downloader:
         )
         progress.tell(found.st_size)
         return receipt_of(target, digest, url=download.url)
+
+
+class _Slot:
+    """One of the downloads that may run at the same time; it can be left before its end."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._is_held = False
+
+    async def __aenter__(self) -> Self:
+        await self._slots.acquire()
+        self._is_held = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let the next one begin."""
+        if self._is_held:
+            self._is_held = False
+            self._slots.release()
 
 
 def receipt_of(path: Path, digest: str, *, url: str) -> Receipt:
