@@ -25,11 +25,12 @@ from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.delivery.protocol import Delivery
 from comfyworker.delivery.spool import Spool
 from comfyworker.delivery.undelivered import Undelivered
-from comfyworker.errors import ComfyUIUnavailable, InternalError, JobTimeout, WorkerError
+from comfyworker.errors import ComfyUIUnavailable, InternalError, InvalidWorkflow, JobTimeout, WorkerError
 from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
 from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress
+from comfyworker.provision.on_demand import OnDemandModels, Wanted
 from comfyworker.running import RunningJob, Stage
 from comfyworker.settings import Settings
 from comfyworker.workflow.assembly import assemble
@@ -65,6 +66,7 @@ class Pipeline:
         modifiers: Modifiers | None = None,
         *,
         deliveries: Deliveries | None = None,
+        cwd: Path | None = None,
     ) -> None:
         """Run jobs on a pool of ComfyUIs.
 
@@ -74,6 +76,7 @@ class Pipeline:
             modifiers: What a job may name instead of a workflow of its own; None is none.
             deliveries: The ways in which artifacts leave this host, opened and closed with the pipeline; None takes
                 those that every host has.
+            cwd: Where relative places lie; None is the current folder.
         """
         self.pool = pool
         self._settings = settings
@@ -87,10 +90,12 @@ class Pipeline:
         self._swept_at = time.monotonic()
         self._stores: dict[str, InputStore] = {}
         self._clean_ups = asyncio.TaskGroup()
+        self._models = OnDemandModels(settings, cwd=cwd or Path.cwd())
 
     async def __aenter__(self) -> Self:
         """Be ready for jobs."""
         await self._deliveries.__aenter__()
+        await self._models.__aenter__()
         await self._clean_ups.__aenter__()
         self._sweep()
         return self
@@ -101,6 +106,7 @@ class Pipeline:
         """Wait for the clean-ups."""
         # Not told of an error: a job that failed is no reason to leave the others' files where they are.
         try:
+            await self._models.__aexit__(kind, error, trace)
             await self._clean_ups.__aexit__(None, None, None)
         finally:
             await self._deliveries.__aexit__(kind, error, trace)
@@ -159,7 +165,7 @@ class Pipeline:
         ready = next((instance for instance in self.pool.instances if instance.is_ready), None)
         if ready is not None:
             with contextlib.suppress(ComfyUIUnavailable):
-                await self._check(RunningJob(request, None), ready)
+                await self._check(RunningJob(request, None), ready, fetches=False)
 
     async def _run_within_deadline(
         self, job: RunningJob, delivery: Delivery | None, on_artifact: ArtifactSink | None
@@ -268,17 +274,34 @@ class Pipeline:
         models = model_files(job.graph)
         attempt = 1
         while True:
+            job.enter(Stage.WAIT)
             try:
-                job.enter(Stage.WAIT)
                 async with contextlib.AsyncExitStack() as lease:
                     with job.waiting():
                         instance = await lease.enter_async_context(self.pool.lease(models))
-                    return instance, await self._execute(job, instance, files, clean_up)
+                    try:
+                        return instance, await self._execute(job, instance, files, clean_up)
+                    except InvalidWorkflow as error:
+                        refusal = error
+                # Outside of the lease: others run meanwhile.
+                await self._mend(job, instance, refusal)
             except (CrashedBeforeBegin, NotConnected) as error:
                 if attempt == _ATTEMPTS:
                     raise
                 attempt += 1
                 log.warning("job.requeued", error=error.message)
+
+    async def _mend(self, job: RunningJob, instance: ComfyUIInstance, refusal: InvalidWorkflow) -> None:
+        """Fetch the models that ComfyUI itself has found missing: what custom nodes load, only they can judge.
+
+        Raises:
+            InvalidWorkflow: that is not all, or not allowed.
+        """
+        with job.counted_as(Stage.PREPARE):
+            job.enter(Stage.PREPARE)
+            wanted = await self._fetchable(job, instance, await instance.node_classes(), refusal)
+            named = (problem.class_type for problem in refusal.problems if problem.class_type is not None)
+            await self._fetch_models(job, instance, wanted, frozenset(named))
 
     async def _execute(
         self,
@@ -313,8 +336,11 @@ class Pipeline:
         job.note_execution(execution)
         return tracker
 
-    async def _check(self, job: RunningJob, instance: ComfyUIInstance) -> NodeClasses:
-        """Put the workflow together, refuse what ComfyUI would refuse, all at once; return the node classes."""
+    async def _check(self, job: RunningJob, instance: ComfyUIInstance, *, fetches: bool = True) -> NodeClasses:
+        """Put the workflow together, refuse what ComfyUI would refuse, all at once; return the node classes.
+
+        Models that are all that is missing are fetched, where that is allowed; unless `fetches`, they count as there.
+        """
         classes = await instance.node_classes()
         if job.checked_with is classes:
             return classes
@@ -322,13 +348,54 @@ class Pipeline:
             self._assemble(job, classes)
         except WorkerError as error:
             # A model may have been put there since ComfyUI was asked: look again before refusing.
-            named = {problem.class_type for problem in error.problems if problem.class_type is not None}
+            named = frozenset(problem.class_type for problem in error.problems if problem.class_type is not None)
             if not named:
                 raise
-            classes = await instance.refresh_classes(frozenset(named))
-            self._assemble(job, classes)
+            classes = await instance.refresh_classes(named)
+            try:
+                self._assemble(job, classes)
+            except InvalidWorkflow as still:
+                wanted = await self._fetchable(job, instance, classes, still)
+                if not fetches:
+                    return classes
+                classes = await self._fetch_models(job, instance, wanted, named)
+                await self._assemble_at_last(job, instance, classes)
         job.checked_with = classes
         return classes
+
+    async def _fetchable(
+        self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses, error: InvalidWorkflow
+    ) -> tuple[Wanted, ...]:
+        """Return what is missing, if that is all that is wrong and all of it may be fetched.
+
+        Raises:
+            InvalidWorkflow: otherwise, `error` itself, with what would mend it.
+        """
+        # What reads a config.yml takes its time to import, and few jobs need it.
+        from comfyworker.provision.proposal import explain_missing, find_missing  # noqa: PLC0415  # as above
+
+        missing = find_missing(error, job.request, job.graph, classes)
+        if missing is None:
+            raise error
+        wanted, reasons = await self._models.judge(missing, instance.folders)
+        if reasons or not missing.is_all or not wanted or job.has_fetched:
+            raise explain_missing(error, missing, reasons) from error
+        return wanted
+
+    async def _fetch_models(
+        self, job: RunningJob, instance: ComfyUIInstance, wanted: tuple[Wanted, ...], class_types: frozenset[str]
+    ) -> NodeClasses:
+        """Fetch what the workflow lacks, once a job; return the node classes as they are then."""
+        job.has_fetched = True
+        await self._models.fetch(wanted, job.say)
+        return await instance.refresh_classes(class_types)
+
+    async def _assemble_at_last(self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses) -> None:
+        try:
+            self._assemble(job, classes)
+        except InvalidWorkflow as error:
+            await self._fetchable(job, instance, classes, error)  # raises it with what would mend it
+            raise
 
     def _assemble(self, job: RunningJob, classes: NodeClasses) -> None:
         if job.checked_with is None:  # what was drawn for one ComfyUI holds for the next

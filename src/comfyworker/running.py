@@ -68,6 +68,8 @@ class RunningJob:
         self.warnings = list(request.warnings)
         self.fetched: tuple[DecodedFile, ...] | None = None
         """The files whose URLs stand in the workflow; None until they were looked for."""
+        self.has_fetched = False
+        """Whether models that it lacks were fetched for it."""
         self.checked_with: NodeClasses | None = None
         """The node classes that the workflow has been found to fit."""
         self.artifacts: tuple[Artifact, ...] = ()

@@ -17,6 +17,8 @@ class Folders(BaseModel):
     input: Path
     output: Path
     temp: Path
+    models: Path | None = None
+    """Its own folder of models, with a folder for each kind; None if it is not known."""
 
     def of(self, folder_type: str) -> Path:
         """Return the folder for ComfyUI's `type`: input, output or temp.

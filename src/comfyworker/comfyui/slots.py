@@ -54,6 +54,7 @@ def folders_from_args(base_dir: Path, args: tuple[str, ...]) -> Folders:
             base_dir / given["--output-directory"] if "--output-directory" in given else base / "output"
         ).absolute(),
         temp=(temp_root / "temp").absolute(),
+        models=(base / "models").absolute(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -19,6 +19,8 @@ from comfyworker.workflow.needs import ModelNeed, inspect_workflow
 from comfyworker.workflow.node_classes import NodeClasses
 
 _MOST_LABELS = 4
+_VERSION_KEYS = frozenset({"modelVersionId", "type", "format", "size", "fp"})
+"""What Civitai's URLs say in their query."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +115,23 @@ def make_model(
 
 def shared_url(url: str) -> str:
     """Return a URL without what the page of its host adds (`?download=true`): the same file, written one way."""
+    return _with_query(url, lambda name: name != "download")
+
+
+def shown_url(url: str) -> str:
+    """Return a URL that may be told to anybody: of its query, only what says which version of a model is meant."""
+    return _with_query(url, _VERSION_KEYS.__contains__)
+
+
+def _with_query(url: str, keeps: Callable[[str], bool]) -> str:
     try:
         parts = urlsplit(url.strip())
     except ValueError:
         return url
     pairs = parse_qsl(parts.query, keep_blank_values=True)
-    if not any(name == "download" for name, _ in pairs):
-        return url.strip()
-    query = urlencode([(name, value) for name, value in pairs if name != "download"])
-    return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+    kept = [(name, value) for name, value in pairs if keeps(name)]
+    # Written anew only if something goes: a signed URL holds as it is written.
+    return url.strip() if kept == pairs else urlunsplit((*parts[:3], urlencode(kept), ""))
 
 
 def label_node(graph: Graph, node_id: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
 from comfyworker.errors import InvalidWorkflow, WorkerError
 from comfyworker.jobs import Graph, JobRequest
-from comfyworker.provision.proposal.gathering import label_node, propose_model
+from comfyworker.provision.proposal.gathering import label_node, propose_model, shown_url
 from comfyworker.provision.proposal.packs import core_classes, find_packs
 from comfyworker.provision.proposal.records import Proposal, ProposedModel, ProposedPack
 from comfyworker.provision.proposal.rendering import in_one_line, render_proposal
@@ -97,6 +97,7 @@ def explain_missing(
         reasons: Why a model was not fetched, by its place; None if that was no question.
     """
     reasons = reasons or {}
+    missing = replace(missing, models=tuple(_without_secrets(model) for model in missing.models))
     details: dict[str, JsonValue] = dict(error.details)
     text = render_proposal(Proposal(models=missing.models, packs=missing.packs))
     if text:
@@ -115,6 +116,12 @@ def explain_missing(
         details=details,
         retryable=error.retryable,
     )
+
+
+def _without_secrets(model: ProposedModel) -> ProposedModel:
+    """Return the model with URLs that anybody may see: a modifier's workflow is the operator's own."""
+    url = None if model.url is None else shown_url(model.url)
+    return model.model_copy(update={"url": url, "other_urls": tuple(map(shown_url, model.other_urls))})
 
 
 def _hints(missing: Missing, reasons: Mapping[tuple[str | None, str], str]) -> list[str]:

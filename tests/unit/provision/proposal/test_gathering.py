@@ -35,7 +35,7 @@ def models(graph: Graph, *listed: ListedModel) -> tuple[ProposedModel, ...]:
 )
 def test_where_a_model_goes(class_type: str, input_name: str, name: str, place: tuple[str | None, str]) -> None:
     """Folders in a model's name are a part of its destination, whichever system the name was written on."""
-    (model,) = models({"1": node(class_type, **{input_name: name})})
+    (model,) = models({"1": {"class_type": class_type, "inputs": {input_name: name}}})
     assert (model.place, model.is_whole) == (place, False)
 
 
