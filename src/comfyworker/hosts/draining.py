@@ -9,9 +9,12 @@ from collections.abc import Iterator
 
 import structlog
 
+from comfyworker.finishing import finish
 from comfyworker.service import JobService
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_GIVEN_UP_WITHIN_S = 10.0
 
 
 class Signals:
@@ -48,7 +51,10 @@ def noted_signals() -> Iterator[Signals]:
 
 
 async def drain(service: JobService, within_s: float, signals: Signals) -> None:
-    """Take no more jobs and give those that run `within_s` seconds; a second signal ends that early."""
+    """Take no more jobs and give those that run `within_s` seconds; a second signal ends that early.
+
+    Whoever waits for a job that is not over is answered then, before the server closes its connections.
+    """
     counts = await service.counts()
     log.info("http.draining", running=counts.running, queued=counts.queued, within_s=within_s)
     async with asyncio.TaskGroup() as group:
@@ -59,3 +65,5 @@ async def drain(service: JobService, within_s: float, signals: Signals) -> None:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
+    # Where all is over already, this finds nothing to do.
+    await finish(service.drain(0.0), within_s=_GIVEN_UP_WITHIN_S, name="jobs that are not waited for")

@@ -176,6 +176,28 @@ async def test_a_stopped_worker_finishes_what_runs(
         assert ends == {index: "Success", late["auth_data"]["request_idx"]: "Rejected"}
 
 
+async def test_a_second_signal_answers_whoever_waits(
+    comfyui: RealComfyUI, platform: VastPlatform, tmp_path: Path
+) -> None:
+    """The job is not over: its client is sent elsewhere at once, in words that it reads, and no request is served."""
+    async with (
+        vast_worker(comfyui.url, tmp_path / "state", platform) as worker,
+        plain_session(worker) as client,
+    ):
+        await platform.until_status(is_rated)
+        asked = envelope(platform, {"input": {"workflow_json": workflows.wait(until_file=tmp_path / "never")}})
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(post(client, "/generate/sync", asked))
+            await platform.until_status(lambda status: status["num_requests_working"] == 1)
+            worker.process.send_signal(signal.SIGTERM)
+            await eventually(lambda: events(worker, "http.draining"))
+            worker.process.send_signal(signal.SIGTERM)
+        code, answer = waiting.result()
+        assert (code, answer["status"]) == (503, "pending")
+        assert await worker.stop() == 0
+        assert [(told["status"], told["success"]) for told in platform.deletes] == [("Error", False)]
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
