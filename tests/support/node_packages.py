@@ -3,27 +3,30 @@
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support.real_comfyui import Install
 
 
-def make_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> Path:
-    """Write a wheel of one module, which knows its version, into `folder`."""
+def make_wheel(
+    folder: Path, name: str, version: str, *, requires: Sequence[str] = (), files: Mapping[str, str] | None = None
+) -> Path:
+    """Write a wheel of one module, which knows its version, and of `files` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     path = folder / f"{module}-{version}-py3-none-any.whl"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
-    files = {
+    contents = {
+        **(files or {}),
         f"{module}.py": f"__version__ = {version!r}\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    record = "".join(f"{file},,\n" for file in [*contents, f"{info}/RECORD"])
     with zipfile.ZipFile(path, "w") as wheel:
-        for file, content in {**files, f"{info}/RECORD": record}.items():
+        for file, content in {**contents, f"{info}/RECORD": record}.items():
             wheel.writestr(file, content)
     return path
 

@@ -1,7 +1,9 @@
 """Packages of custom nodes, put into a throwaway environment beside the real ComfyUI's packages, without a network."""
 
+import asyncio
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from comfyworker.errors import NodeInstallFailed
 from comfyworker.provision.entries import NodeEntry
 from comfyworker.provision.nodes import NodePacks, ResolvedNode
 from comfyworker.settings import ProvisionSettings
+from support.eventually import eventually
 from support.git_repositories import GitRepository
 from support.listening import Listener
 from support.node_packages import make_wheel
@@ -26,6 +29,7 @@ class Packs:
         """Work in the throwaway environment."""
         self.packs = NodePacks(overlay, ProvisionSettings(), listener)
         self.python = overlay.python
+        self.custom_nodes = overlay.base_dir / "custom_nodes"
         self._make = make_repository
 
     async def place(self, name: str, requirements: str | bytes, **files: str) -> ResolvedNode:
@@ -219,3 +223,64 @@ async def test_uv_sees_no_secret_of_the_worker(packs: Packs, monkeypatch: pytest
     node = await packs.place("Pack", "./vendored\n", **files)
     await packs.packs.install_requirements([node], [])
     assert "the-secret" not in (tmp_path / "seen").read_text()
+
+
+async def test_the_registrys_list_counts_where_there_is_no_file(packs: Packs, wheels: Path) -> None:
+    """A node of the registry may say what it needs in its pyproject.toml only."""
+    make_wheel(wheels, "alpha", "1.0")
+    node = await packs.place("Pack", "")
+    (packs.custom_nodes / "Pack/requirements.txt").unlink()
+    listed = node.model_copy(update={"requirements": ("alpha>=1", "torch")})
+    outcome = await packs.packs.install_requirements([listed], [])
+    assert (outcome.changed, outcome.failed) == (("alpha 1.0",), {})
+
+
+async def test_an_index_that_is_down_may_be_tried_again(packs: Packs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told apart from a conflict, and does not hurt the pack that needs nothing new."""
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    nodes = [await packs.place("Met", "numpy\n"), await packs.place("Unmet", "some-package\n")]
+    outcome = await packs.packs.install_requirements(nodes, [])
+    [(folder, error)] = outcome.failed.items()
+    assert (folder, error.message, error.retryable) == ("Unmet", "Unmet: its packages could not be fetched", True)
+
+
+async def test_an_install_killed_in_the_middle_is_made_whole_by_the_next(
+    packs: Packs, overlay: Installation, wheels: Path
+) -> None:
+    """A real SIGKILL, while the first of many files are being put in."""
+    count = 4000
+    make_wheel(wheels, "bulky", "1.0", files={f"bulky_parts/part{number}.py": "x = 1\n" for number in range(count)})
+    node = await packs.place("Pack", "bulky\n")
+    script = (
+        "import asyncio, sys\n"
+        "from comfyworker.comfyui.locate import Installation\n"
+        "from comfyworker.provision.nodes import NodePacks, ResolvedNode\n"
+        "from comfyworker.provision.reporting import SilentReporter\n"
+        "from comfyworker.settings import ProvisionSettings\n"
+        "packs = NodePacks(Installation.model_validate_json(sys.argv[1]), ProvisionSettings(), SilentReporter())\n"
+        "node = ResolvedNode.model_validate_json(sys.argv[2])\n"
+        "asyncio.run(packs.install_requirements([node], []))\n"
+    )
+    arguments = (overlay.model_dump_json(), node.model_dump_json())
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, *arguments)
+    parts = site_packages(overlay) / "bulky_parts"
+    await eventually(parts.is_dir, within_s=120, interval_s=0.001)
+    process.kill()
+    await process.wait()
+    outcome = await packs.packs.install_requirements([node], [])
+    assert outcome.failed == {}
+    assert len(list_files(parts)) == count
+    assert packs.version("bulky") == "1.0"
+
+
+def site_packages(installation: Installation) -> Path:
+    """Return where an environment keeps its packages."""
+    [found] = (installation.python.parent.parent / "lib").glob("python*/site-packages")
+    return found
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the modules in a folder."""
+    return list(folder.glob("*.py"))
