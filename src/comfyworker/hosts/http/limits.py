@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from starlette.requests import ClientDisconnect, Request
@@ -10,24 +11,34 @@ from comfyworker.errors import InvalidRequest, RequestTooLarge
 from comfyworker.hosts.http.context import context_of
 from comfyworker.hosts.local import parse_json
 
+_IDLE_S = 30.0
+"""Seconds for which nothing of a body may come: what is there of it is held in memory, for whom nobody knows yet."""
 
-async def iter_body(request: Request, *, limit_bytes: int) -> AsyncIterator[bytes]:
+
+async def iter_body(request: Request, *, limit_bytes: int, idle_s: float = _IDLE_S) -> AsyncIterator[bytes]:
     """Yield the body as it arrives.
 
     Raises:
         RequestTooLarge: it has more than `limit_bytes`, or says that it will; no more of it is read.
-        InvalidRequest: the client went away in the middle of it.
+        InvalidRequest: the client went away in the middle of it, or sent nothing more for `idle_s`.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
-    seen = 0
+    seen, chunks = 0, request.stream()
     try:
-        async for chunk in request.stream():
+        while True:
+            async with asyncio.timeout(idle_s):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
             seen += len(chunk)
             if seen > limit_bytes:
                 raise _too_large(limit_bytes)
             yield chunk
+    except TimeoutError as error:
+        message = f"nothing more of the request's body came for {idle_s:g} s"
+        raise InvalidRequest(message, hint="Send it again.") from error
     except ClientDisconnect as error:
         raise InvalidRequest("the request ended before its body was complete", hint="Send it again.") from error
 
