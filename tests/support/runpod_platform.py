@@ -21,7 +21,7 @@ TOKEN = "s3cr3t-0f-the-platform"
 """Stands in the query of every URL that the worker is given."""
 API_KEY = "rpa_S3CR3TKEY0FTHEW0RKER"
 POD_ID = "pod-of-the-test"
-Fault = Literal["cut"] | int
+Fault = Literal["cut", "page", "broken"] | int
 
 
 @dataclass
@@ -75,7 +75,7 @@ class RunPodPlatform:
         self.done_faults: deque[Fault] = deque()
         """What the next results are answered: an HTTP status, or a cut connection; then they are taken."""
         self.take_faults: deque[Fault] = deque()
-        """The same for questions for jobs."""
+        """The same for questions for jobs; also a web page, as from a proxy, and JSON that breaks off."""
         self.pings: list[dict[str, str]] = []
         self.asked: list[int] = []
         """How many jobs each question was for."""
@@ -252,4 +252,8 @@ def _faulty(request: web.Request, fault: Fault) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.abort()
         return web.Response()
+    if fault == "page":
+        return web.Response(text="<html>Bad gateway</html>", content_type="text/html")
+    if fault == "broken":
+        return web.Response(text='{"id": "c0ffee", "inp', content_type="application/json")
     return web.Response(status=int(fault))

@@ -260,14 +260,17 @@ async def test_a_result_that_is_not_taken_is_sent_again(runpod: RunPod, fault: A
 
 
 async def test_a_platform_that_fails_is_asked_again(runpod: RunPod) -> None:
-    """Questions for jobs that fail are repeated, with pauses, and jobs run afterwards."""
-    runpod.platform.take_faults.extend([500, "cut", 400, 204])
+    """Questions for jobs that fail are repeated, with pauses, and jobs run afterwards; odd answers are told."""
+    runpod.platform.take_faults.extend([500, "cut", 400, 204, "page", "broken"])
     tickets = await runpod.platform.submit_all([workflows.colour((8, 8, number)) for number in range(3)])
     await runpod.platform.wait(*tickets)
     assert [pixels(ticket.output) for ticket in tickets] == [[(8, 8, number)] for number in range(3)]
     last = await runpod.platform.submit(workflows.colour((8, 8, 8)))
     await runpod.platform.wait(last)
-    assert not runpod.platform.take_faults
+    await eventually(lambda: not runpod.platform.take_faults, within_s=30)
+    await eventually(
+        lambda: [event["found"] for event in runpod.worker.events("runpod.answer_odd")] == ["text/html", "broken JSON"]
+    )
 
 
 async def test_the_log_has_no_payloads_and_no_secrets(runpod: RunPod) -> None:

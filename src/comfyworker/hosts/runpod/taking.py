@@ -32,6 +32,7 @@ _ROOM_WITHIN_S: Final = 20.0  # the SDK gives up after 90 s, and the question th
 _EMPTY_PAUSE_S: Final = 0.2  # between questions where the platform says "none" at once instead of waiting
 _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 10.0
+_JSON: Final = "application/json"
 _MOST_EARLY: Final = 256
 _NOBODY: Final = [""]  # no job has this id; the SDK sleeps for a second after an empty list
 
@@ -103,12 +104,17 @@ class Taker:
         return jobs or None
 
     async def _ask(self, session: Session, count: int) -> None:
-        begun_at = time.perf_counter()
+        begun_at, noted = time.perf_counter(), _Noted(session)
         try:
-            await self._ask_until_closed(_Noted(session), count)
+            await self._ask_until_closed(noted, count)
         except Exception:
             await self._back_off()
             raise
+        if noted.oddity is not None:
+            # The SDK takes it for "no jobs", and says so only at DEBUG.
+            log.warning("runpod.answer_odd", found=noted.oddity)
+            await self._back_off()
+            return
         self._failures = 0
         spent_s = time.perf_counter() - begun_at
         if self._kept:
@@ -166,6 +172,8 @@ class _Noted:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.has_answer = False
+        self.oddity: str | None = None
+        """What came instead of jobs, as from a proxy on the way."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the session has
         return getattr(self._session, name)
@@ -174,20 +182,32 @@ class _Noted:
     async def get(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
         async with self._session.get(*arguments, **named) as response:
             self.has_answer = True
-            yield _NotedAnswer(response)
+            yield _NotedAnswer(response, self)
 
 
 class _NotedAnswer:
     """The platform's answer; a single job that has no input gets none, since the SDK would drop it unanswered."""
 
-    def __init__(self, response: Any) -> None:  # noqa: ANN401  # aiohttp's, as the session has made it
+    def __init__(self, response: Any, noted: _Noted) -> None:  # noqa: ANN401  # aiohttp's, as the session has made it
         self._response = response
+        self._noted = noted
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the answer has
         return getattr(self._response, name)
 
+    @property
+    def content_type(self) -> str:
+        found = str(self._response.content_type)
+        if found != _JSON and self._response.content_length != 0:
+            self._noted.oddity = found
+        return found
+
     async def json(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # as above
-        found = await self._response.json(*arguments, **named)
+        try:
+            found = await self._response.json(*arguments, **named)
+        except ValueError:
+            self._noted.oddity = "broken JSON"
+            raise
         return {"input": None, **found} if isinstance(found, dict) and "id" in found else found
 
 
