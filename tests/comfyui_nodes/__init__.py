@@ -4,7 +4,7 @@ ComfyUI loads this folder from its custom_nodes. Each class is named `Test…` a
 """
 
 from .faults import TestBlock, TestCrash, TestOutOfMemory, TestRaise, TestSpawn, TestWait
-from .pictures import TestColour, TestNoise, TestOutputs
+from .pictures import TestColour, TestModelFile, TestNoise, TestOutputs
 
 NODE_CLASS_MAPPINGS = {
     node.__name__: node
@@ -12,6 +12,7 @@ NODE_CLASS_MAPPINGS = {
         TestBlock,
         TestColour,
         TestCrash,
+        TestModelFile,
         TestNoise,
         TestOutOfMemory,
         TestOutputs,

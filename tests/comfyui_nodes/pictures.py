@@ -51,6 +51,22 @@ class TestColour:
         return (colour.expand(batch_size, height, width, 3).contiguous(),)
 
 
+class TestModelFile:
+    """Load a model file as loaders of custom packs do: its list is ComfyUI's, and its folder in no table."""
+
+    CATEGORY = "tests"
+    FUNCTION = "make"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"some_model": (folder_paths.get_filename_list("upscale_models"),)}}
+
+    def make(self, some_model):
+        size = Path(folder_paths.get_full_path_or_raise("upscale_models", some_model)).stat().st_size
+        return (torch.full((1, 8, 8, 3), (size % 256) / 255.0),)
+
+
 class TestOutputs:
     """Write files and report them under any keys, as the output nodes of custom packs do.
 

@@ -14,7 +14,7 @@ from comfyworker.provision.config.reading import parse_config
 from support import workflows
 from support.gui_workflows import node, workflow
 from support.model_server import Model, ModelServer
-from support.pipelines import Watch, code, pipeline_on, request
+from support.pipelines import Watch, code, colour_of, pipeline_on, request
 from support.real_comfyui import CHECKPOINT_NAME, RealComfyUI
 
 
@@ -218,6 +218,23 @@ async def test_the_operators_token_is_not_for_everybody(comfyui: RealComfyUI, se
     async with pipeline_on(comfyui, environ=settings, DOWNLOAD_MODELS_WITH_TOKENS="true") as pipeline:
         result = await run(pipeline, graph)
     assert [code(refused), code(result)] == ["download_failed", "succeeded"]
+
+
+async def test_what_only_comfyui_finds_missing(comfyui: RealComfyUI, server: ModelServer, name: str) -> None:
+    """A custom node's list may not be all that it takes, so ComfyUI is asked; what it refuses is fetched then."""
+    body = lora(1000)
+    server.add(name, Model(body))
+    entry = {"name": name, "url": f"{server.url}/files/{name}", "directory": "upscale_models"}
+    loader = {**workflows.node("TestModelFile", some_model=name), "_meta": {"models": [entry]}}
+    graph = {"1": loader, workflows.SAVE: workflows.save("1")}
+    async with pipeline_on(comfyui) as pipeline:
+        refused = await run(pipeline, graph)
+    async with pipeline_on(comfyui, environ=allowed(server)) as pipeline:
+        result = await run(pipeline, graph)
+    assert [code(refused), code(result)] == ["missing_model", "succeeded"]
+    assert [colour_of(artifact)[0] for artifact in result.artifacts] == [len(body) % 256]
+    assert refused.error is not None
+    assert str(refused.error.hint).count("config.yml") == 1
 
 
 async def test_two_jobs_fetch_once(comfyui: RealComfyUI, server: ModelServer, name: str) -> None:

@@ -1,0 +1,35 @@
+"""Sizes and hashes of proposed models, from a server that speaks as the Hub does."""
+
+from comfyworker.provision.proposal import Proposal, ProposedModel
+from comfyworker.provision.proposal.looking_up import look_up
+from comfyworker.settings import load_settings
+from support.model_server import Model, ModelServer
+
+
+async def test_what_the_hub_says() -> None:
+    """Size and hash of what can be asked; a note for what cannot; the rest stays as it is."""
+    async with ModelServer() as server:
+        model = server.add("a.safetensors", Model(b"a model" * 1000))
+        hub = "https://huggingface.co/owner/name/resolve/main"
+        known = ProposedModel(filename="a.safetensors", destination="vae", url=f"{hub}/a.safetensors")
+        gone = ProposedModel(filename="b.safetensors", destination="vae", url=f"{hub}/b.safetensors")
+        unknown = ProposedModel(filename="c.safetensors", destination=None)
+        settings = load_settings({"HF_ENDPOINT": server.url})
+        done = await look_up(Proposal(models=(known, gone, unknown)), settings.provision, settings.store)
+    assert done.models == (
+        known.model_copy(update={"sha256": model.sha256, "size_bytes": len(model.body)}),
+        gone,
+        unknown,
+    )
+    (note,) = done.not_looked_up
+    assert note.startswith(f"{hub}/b.safetensors is not there")
+    assert sum(server.sent.values()) <= 1
+
+
+async def test_without_a_network() -> None:
+    """The proposal is of use all the same."""
+    model = ProposedModel(filename="a.safetensors", destination="vae", url="https://huggingface.co/o/n/resolve/main/a")
+    settings = load_settings({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"})
+    done = await look_up(Proposal(models=(model,)), settings.provision, settings.store)
+    assert done.models == (model,)
+    assert done.not_looked_up == ("https://huggingface.co/o/n/resolve/main/a is not fetched: HF_HUB_OFFLINE is set",)
