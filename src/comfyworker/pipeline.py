@@ -30,6 +30,7 @@ from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
 from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress
+from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.on_demand import OnDemandModels, Wanted
 from comfyworker.running import RunningJob, Stage
 from comfyworker.settings import Settings
@@ -67,6 +68,7 @@ class Pipeline:
         *,
         deliveries: Deliveries | None = None,
         cwd: Path | None = None,
+        arrivals: Arrivals | None = None,
     ) -> None:
         """Run jobs on a pool of ComfyUIs.
 
@@ -77,6 +79,7 @@ class Pipeline:
             deliveries: The ways in which artifacts leave this host, opened and closed with the pipeline; None takes
                 those that every host has.
             cwd: Where relative places lie; None is the current folder.
+            arrivals: Models that are being brought while jobs run already; None is none.
         """
         self.pool = pool
         self._settings = settings
@@ -91,6 +94,7 @@ class Pipeline:
         self._stores: dict[str, InputStore] = {}
         self._clean_ups = asyncio.TaskGroup()
         self._models = OnDemandModels(settings, cwd=cwd or Path.cwd())
+        self._arrivals = arrivals
 
     async def __aenter__(self) -> Self:
         """Be ready for jobs."""
@@ -352,6 +356,8 @@ class Pipeline:
             if not named:
                 raise
             classes = await instance.refresh_classes(named)
+            if fetches:
+                classes = await self._after_arrivals(job, instance, classes, named)
             try:
                 self._assemble(job, classes)
             except InvalidWorkflow as still:
@@ -362,6 +368,35 @@ class Pipeline:
                 await self._assemble_at_last(job, instance, classes)
         job.checked_with = classes
         return classes
+
+    async def _after_arrivals(
+        self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses, class_types: frozenset[str]
+    ) -> NodeClasses:
+        """Wait for models of config.yml that the workflow lacks and that are on their way; return the classes then.
+
+        Raises:
+            ProvisioningFailed: one of them cannot be had.
+        """
+        if self._arrivals is None:
+            return classes
+        # What reads a config.yml takes its time to import, and few jobs need it.
+        from comfyworker.provision.proposal import find_missing  # noqa: PLC0415  # as above
+
+        try:
+            self._assemble(job, classes)
+        except InvalidWorkflow as error:
+            missing = find_missing(error, job.request, job.graph, classes)
+        else:
+            return classes
+        has_come = False
+        for model in missing.models if missing is not None else ():
+            if model.destination is None:
+                continue
+            if self._arrivals.expects(model.destination, model.filename):
+                has_come = True
+                job.say(f"waiting for {model.filename}, which is being downloaded")
+            await self._arrivals.wait(model.destination, model.filename)  # also tells why one did not come
+        return await instance.refresh_classes(class_types) if has_come else classes
 
     async def _fetchable(
         self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses, error: InvalidWorkflow
@@ -375,7 +410,7 @@ class Pipeline:
         from comfyworker.provision.proposal import explain_missing, find_missing  # noqa: PLC0415  # as above
 
         missing = find_missing(error, job.request, job.graph, classes)
-        if missing is None:
+        if missing is None or "config_yml" in error.details:  # explained already
             raise error
         wanted, reasons = await self._models.judge(missing, instance.folders)
         if reasons or not missing.is_all or not wanted or job.has_fetched:

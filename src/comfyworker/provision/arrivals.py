@@ -46,7 +46,7 @@ class Arrivals:
         """Tell whether a file is likely to come.
 
         Args:
-            folder: ComfyUI's folder for it, as `checkpoints`; older names of one are understood.
+            folder: ComfyUI's folder for it, as `checkpoints`, or one below it; older names of one are understood.
             name: As a workflow names it: with the folders below that one, as `wan/x.safetensors`.
         """
         return any(not arrival.has_ended for arrival in self._matching(folder, name))
@@ -93,8 +93,8 @@ class Arrivals:
                 self.ended(number, error)
 
     def _matching(self, folder: str, name: str) -> list[_Arrival]:
-        kind = kind_of_folder(folder) or folder
-        path = PurePosixPath(name.replace("\\", "/"))
+        kind, subfolder = _split(folder)
+        path = subfolder / name.replace("\\", "/")
         return [arrival for arrival in self._arrivals if arrival.may_be(kind, path)]
 
 
