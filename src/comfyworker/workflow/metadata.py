@@ -18,6 +18,7 @@ CORE = "comfy-core"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REGISTRY_ID = re.compile(r"[A-Za-z0-9][\w.-]*")
 _VERSION = re.compile(r"[\w][\w.+-]{0,63}")
+_MOST_OF_ONE_NAME = 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,6 +78,16 @@ def offered_models(offers: Iterable[ModelOffer]) -> tuple[ListedModel, ...]:
     return tuple(
         ListedModel(offer.filename, offer.destination, offer.url, node_id="", sha256=offer.sha256) for offer in offers
     )
+
+
+def by_filename(listed: Iterable[ListedModel]) -> dict[str, list[ListedModel]]:
+    """Return what the metadata lists by the files' own names, a few of each: a file may list thousands."""
+    found: dict[str, list[ListedModel]] = {}
+    for entry in listed:
+        same = found.setdefault(_last(plain_name(entry.name)), [])
+        if len(same) < _MOST_OF_ONE_NAME:
+            same.append(entry)
+    return found
 
 
 def find_listed(listed: Iterable[ListedModel], name: str, folder: str | None) -> ListedModel | None:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from comfyworker.jobs import Graph
-from comfyworker.workflow._model_folders import folder_of
+from comfyworker.workflow._model_folders import folder_of, names_folder
 from comfyworker.workflow.files import find_file_inputs
 from comfyworker.workflow.graph import is_link, links, title_of
 from comfyworker.workflow.metadata import ListedModel, find_listed
@@ -62,6 +62,8 @@ class ModelNeed(_Record):
     """What the file's metadata says of its content."""
     is_there: bool | None = None
     """Whether this ComfyUI has it; None if that is not known."""
+    is_folder: bool = False
+    """Whether it is a folder of files, as Hugging Face's transformers have them."""
 
 
 class FileNeed(_Record):
@@ -140,7 +142,7 @@ def _model_needs(graph: Graph, classes: NodeClasses | None, listed: tuple[Listed
     found: dict[tuple[str, str | None], list[tuple[str, bool | None]]] = {}
     for node_id, node in graph.items():
         node_class = classes.get(node["class_type"]) if classes is not None else None
-        for input_name, name in _named_models(node["inputs"]):
+        for input_name, name in _named_models(node["class_type"], node["inputs"]):
             folder = find_folder(node["class_type"], input_name, name, listed)
             found.setdefault((name, folder), []).append((node_id, _is_there(node_class, input_name, name)))
     for (name, folder), places in sorted(found.items(), key=lambda item: (item[0][1] or "~", item[0][0])):
@@ -153,6 +155,7 @@ def _model_needs(graph: Graph, classes: NodeClasses | None, listed: tuple[Listed
             url=entry.url if entry is not None else None,
             sha256=entry.sha256 if entry is not None else None,
             is_there=all(answers) if answers else None,
+            is_folder=not is_model_name(name),
         )
 
 
@@ -172,13 +175,18 @@ def find_folder(class_type: str, input_name: str, name: str, listed: Iterable[Li
     return folder
 
 
-def _named_models(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield input and name of each model file; lists of LoRAs hold objects with a switch."""
+def _named_models(class_type: str, inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield input and name of each model; lists of LoRAs hold objects with a switch."""
     for input_name, value in inputs.items():
         if isinstance(value, dict) and value.get("on") is not False:
             value = value.get("lora")  # noqa: PLW2901 # the name that stands within
         if isinstance(value, str) and is_model_name(value):
             yield input_name, value
+        elif isinstance(value, str) and names_folder(class_type, input_name):
+            # It is written as `owner/name` or as a path, too; what counts is the folder's own name.
+            folder = value.replace("\\", "/").rstrip("/").rpartition("/")[2]
+            if folder:
+                yield input_name, folder
 
 
 def _is_there(node_class: NodeClass | None, input_name: str, name: str) -> bool | None:

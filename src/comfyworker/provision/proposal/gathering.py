@@ -73,7 +73,11 @@ def propose_model(need: ModelNeed, listed: Iterable[ListedModel], labels: tuple[
     """Return the entry for one model that a workflow names."""
     fitting = [entry for entry in listed if find_listed((entry,), need.name, need.folder) is not None]
     urls = [shared_url(url) for url in (need.url, *(entry.url for entry in fitting)) if url is not None]
-    return make_model(need.name, need.folder, urls, sha256=need.sha256, wanted_by=labels)
+    model = make_model(need.name, need.folder, urls, sha256=need.sha256, wanted_by=labels)
+    if not need.is_folder:
+        return model
+    place = f"{model.destination or '???'}/{model.filename}"
+    return model.model_copy(update={"fault": f"a folder: each of its files needs an entry with destination {place}"})
 
 
 def make_model(

@@ -16,7 +16,15 @@ from comfyworker.provision.proposal.records import Proposal, ProposedModel, Prop
 from comfyworker.provision.proposal.rendering import in_one_line, render_proposal
 from comfyworker.wording import clip
 from comfyworker.workflow.gui import convert_what_can_be
-from comfyworker.workflow.metadata import ListedModel, ListedPack, find_listed, listed_in_graph, offered_models
+from comfyworker.workflow.metadata import (
+    ListedModel,
+    ListedPack,
+    by_filename,
+    find_listed,
+    listed_in_graph,
+    offered_models,
+    plain_name,
+)
 from comfyworker.workflow.models import is_model_name
 from comfyworker.workflow.needs import ModelNeed, find_folder
 from comfyworker.workflow.node_classes import NodeClasses
@@ -56,7 +64,7 @@ def find_missing(error: WorkerError, request: JobRequest, graph: Graph, classes:
     if not isinstance(error, InvalidWorkflow) or not problems:
         return None
     listed, listed_packs = _read_metadata(request, graph, classes)
-    listed = (*offered_models(request.models), *listed)
+    listed_by_name = by_filename((*offered_models(request.models), *listed))
     models: dict[tuple[str | None, str], ProposedModel] = {}
     wanted: list[str] = []
     for problem in problems[:_MOST_LISTED]:
@@ -67,6 +75,7 @@ def find_missing(error: WorkerError, request: JobRequest, graph: Graph, classes:
         name = node["inputs"].get(problem.input_name) if node is not None else None
         if node is None or not isinstance(name, str) or not is_model_name(name):
             continue
+        listed = tuple(listed_by_name.get(plain_name(name).rpartition("/")[2], ()))
         folder = find_folder(node["class_type"], str(problem.input_name), name, listed)
         need = ModelNeed(name=name, folder=folder, node_ids=(str(problem.node_id),))
         model = propose_model(_with_listed(need, listed), listed, (label_node(graph, str(problem.node_id)),))
@@ -121,7 +130,7 @@ def explain_missing(
 def _without_secrets(model: ProposedModel) -> ProposedModel:
     """Return the model with URLs that anybody may see: a modifier's workflow is the operator's own."""
     url = None if model.url is None else shown_url(model.url)
-    return model.model_copy(update={"url": url, "other_urls": tuple(map(shown_url, model.other_urls))})
+    return model.model_copy(update={"url": url, "other_urls": tuple(map(shown_url, model.other_urls[:_HINTED]))})
 
 
 def _hints(missing: Missing, reasons: Mapping[tuple[str | None, str], str]) -> list[str]:

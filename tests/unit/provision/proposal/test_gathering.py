@@ -39,6 +39,19 @@ def test_where_a_model_goes(class_type: str, input_name: str, name: str, place: 
     assert (model.place, model.is_whole) == (place, False)
 
 
+@pytest.mark.parametrize(
+    "name", ["siglip-so400m-patch14-384", "google/siglip-so400m-patch14-384", "C:\\m\\siglip-so400m-patch14-384\\"]
+)
+def test_a_folder_of_files(name: str) -> None:
+    """Some loaders take a whole folder, by its name, its repository's or a path; its files are told by a person."""
+    (model,) = models({"1": node("IPAdapterFluxLoader", ipadapter="x.bin", clip_vision=name)})[:1]
+    place = "clip_vision/siglip-so400m-patch14-384"
+    assert (model.is_whole, model.fault) == (
+        False,
+        f"a folder: each of its files needs an entry with destination {place}",
+    )
+
+
 def test_a_name_that_leads_out_is_no_entry() -> None:
     """It is there with its fault."""
     (model,) = models(
