@@ -75,7 +75,9 @@ def server_document() -> tuple[dict[str, Any], set[Route]]:  # Any: an OpenAPI d
     """Return the OpenAPI document of a server with no settings of its own, and every route that it has."""
     routes = routes_of(APIS, Metrics())
     modifiers = load_modifiers(load_settings({}).modifiers)
-    return describe(routes, modifiers).openapi(), {Route(way, route.path) for route in routes for way in route.methods}
+    return describe(routes, modifiers, needs_keys=False).openapi(), {
+        Route(way, route.path) for route in routes for way in route.methods
+    }
 
 
 class HttpPage:
