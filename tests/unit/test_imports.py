@@ -3,7 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from support.ports import free_port
 from support.source import module_names
 
 PROBE = """
@@ -83,3 +87,43 @@ def test_no_room_brings_a_heavy_sdk() -> None:
     rooms = [name for name in public if not name.startswith("comfyworker.hosts.http")]
     assert "comfyworker.cli.app" in rooms
     assert json.loads(run(code, json.dumps(rooms))) == []
+
+
+SERVE = """
+import io, json, os, signal, sys
+
+heavy = {"PIL", "aiohttp", "attr", "cryptography", "fastapi", "huggingface_hub", "numpy", "obstore", "opentelemetry"}
+heavy |= {"rich", "runpod", "stamina", "torch", "yaml"}
+ours = (".documentation", ".documents", ".operations")
+
+class Watch(io.TextIOBase):
+    def write(self, text):
+        if "serves http" in text:
+            seen = sorted(name for name in sys.modules if name in heavy or name.endswith(ours))
+            sys.__stdout__.write(json.dumps(seen))
+            os.kill(os.getpid(), signal.SIGTERM)
+        return len(text)
+
+sys.stdout = Watch()
+sys.argv[1:] = ["serve", "--port", "0"]
+from comfyworker.cli import main
+main()
+"""
+
+
+def test_serve_is_up_without_what_only_jobs_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`comfyworker serve` takes jobs before it has imported what speaks to ComfyUI, delivers, documents or draws."""
+    monkeypatch.setenv("STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("COMFY_API_URL", f"http://127.0.0.1:{free_port()}")
+    assert json.loads(run(SERVE)) == []
+
+
+def test_version_loads_no_part_of_the_command() -> None:
+    """`comfyworker --version` is answered by what the interpreter has loaded anyway, and a few small modules."""
+    code = (
+        "import contextlib, json, os, sys, typing; before = set(sys.modules); sys.argv = ['comfyworker', '--version']; "
+        "from comfyworker.cli import main; main(); print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    version, loaded = run(code).splitlines()
+    assert version.startswith("comfyworker ")
+    assert json.loads(loaded) == ["__future__", "comfyworker", "comfyworker._version", "comfyworker.cli"]

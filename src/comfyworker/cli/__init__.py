@@ -15,12 +15,30 @@ def main() -> None:
 
         sys.stdout.write(f"comfyworker {__version__}\n")
         return
-    from comfyworker.cli.app import app  # noqa: PLC0415  # typer and rich are for commands that show something
+    from comfyworker.importing import undisturbed  # noqa: PLC0415  # `--version` needs nothing
+
+    with undisturbed():
+        _load_structlog()
+        from comfyworker.cli.app import app  # noqa: PLC0415  # after structlog, which most of it imports
 
     try:
         app()
     except SystemExit as ended:
         _leave(ended.code if isinstance(ended.code, int) else 0)
+
+
+def _load_structlog() -> None:
+    """Import structlog without rich, of which it would take tracebacks that show local variables, and secrets in them.
+
+    We have it draw plain ones; what it imports rich for nevertheless takes as long as all the rest of it.
+    """
+    if "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # Python's own way to say that there is no such module
+    try:
+        import structlog  # noqa: F401, PLC0415  # here, so that it looks for rich now
+    finally:
+        del sys.modules["rich"]
 
 
 def _leave(code: int) -> NoReturn:

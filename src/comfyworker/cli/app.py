@@ -11,6 +11,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from comfyworker._version import __version__
+from comfyworker.importing import undisturbed
 
 COMMANDS = {
     "run": "comfyworker.cli.run:run",
@@ -55,7 +56,8 @@ class _Group(TyperGroup):
 
 def _load(name: str, place: str) -> Any:  # noqa: ANN401  # as above
     module, attribute = place.split(":")
-    found = getattr(importlib.import_module(module), attribute)
+    with undisturbed():
+        found = getattr(importlib.import_module(module), attribute)
     carrier = typer.Typer(add_completion=False, rich_markup_mode=_MARKUP)
     carrier.callback()(_nothing)  # or typer would take a single command for all there is
     if isinstance(found, typer.Typer):

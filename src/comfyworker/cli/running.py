@@ -10,8 +10,6 @@ from typing import NoReturn, TypeVar
 
 import structlog
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from comfyworker.errors import WorkerError
 from comfyworker.jobs import JobError
@@ -72,6 +70,9 @@ def run_to_end(main: Callable[[], Coroutine[object, object, T]], *, farewell: st
 
     with contextlib.suppress(asyncio.CancelledError):
         return asyncio.run(supervised())
+    from rich.console import Console  # noqa: PLC0415  # a server that starts shows nothing
+    from rich.text import Text  # noqa: PLC0415  # as above
+
     name = "interrupted" if received[:1] == [signal.SIGINT] else "terminated"
     farewell = farewell or f"{name}: the job was taken back, ComfyUI is stopped"
     Console(stderr=True).print(Text(farewell, style="yellow"))
@@ -86,6 +87,9 @@ def fail(error: JobError, *, code: int = EXIT_FAILED) -> NoReturn:
 
 def print_error(error: JobError) -> None:
     """Print an error for a person on stderr: every problem on a line of its own, then what to do."""
+    from rich.console import Console  # noqa: PLC0415  # a server that starts shows nothing
+    from rich.text import Text  # noqa: PLC0415  # as above
+
     console = Console(stderr=True, highlight=False)
     console.soft_wrap = not console.is_terminal  # whoever searches or copies from a file wants whole lines
     problems = [str(problem.get("message", "")) for problem in error.problems]

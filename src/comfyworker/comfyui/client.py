@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, JsonValue
 from yarl import URL
 
 from comfyworker.comfyui._wire import parse_json
+from comfyworker.deferred import aiohttp
 from comfyworker.errors import ComfyUIUnreachable, InvalidRequest
 from comfyworker.jobs import Graph
 from comfyworker.redaction import redact

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import structlog
 from pydantic import JsonValue
 
@@ -20,6 +19,7 @@ from comfyworker.comfyui.gpu_faults import GpuBroken
 from comfyworker.comfyui.socket import EventSocket
 from comfyworker.comfyui.tracker import PromptTracker
 from comfyworker.comfyui.withdrawal import withdraw_prompts
+from comfyworker.deferred import aiohttp
 from comfyworker.errors import ComfyUICrashed, ComfyUIUnreachable, WorkerError
 from comfyworker.jobs import Graph
 from comfyworker.settings import ComfyUISettings
@@ -29,6 +29,7 @@ from comfyworker.workflow.rejection import problems_from_comfyui
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
+SessionOpener = Callable[[], Awaitable["aiohttp.ClientSession"]]
 
 _RETRY_S = 1.0
 _WITHDRAW_WITHIN_S = 10.0
@@ -41,8 +42,14 @@ class CrashedBeforeBegin(ComfyUICrashed):
 class ComfyUIInstance:
     """What the pool and the pipeline know of one ComfyUI; `connect` makes it usable, whoever started it."""
 
-    def __init__(self, name: str, session: aiohttp.ClientSession, settings: ComfyUISettings) -> None:
-        """Prepare; it is not ready until somebody connects it."""
+    def __init__(self, name: str, open_session: SessionOpener, settings: ComfyUISettings) -> None:
+        """Prepare; it is not ready until somebody connects it.
+
+        Args:
+            name: Its name in the log.
+            open_session: Returns what carries the requests, when ComfyUI may be spoken to; closed by the caller.
+            settings: How it is spoken to.
+        """
         self.name = name
         self.settings = settings
         self.folders: Folders | None = None
@@ -56,7 +63,7 @@ class ComfyUIInstance:
         self.leaves_prompts = False
         """Whether prompts may be in its queue that could not be taken back, as while it did not answer."""
         self.on_change: Callable[[], None] = lambda: None
-        self._session = session
+        self._open_session = open_session
         self._client: ComfyUIClient | None = None
         self._socket: EventSocket | None = None
         self._object_info: dict[str, Any] = {}
@@ -109,10 +116,11 @@ class ComfyUIInstance:
         """
         return max(self.client.heard_at, self.socket.heard_at)
 
-    def attach(self, url: str) -> None:
+    async def attach(self, url: str) -> None:
         """Speak to the ComfyUI at `url` from now on; what was known of an earlier one is forgotten."""
-        self._client = ComfyUIClient(url, self._session, self.settings, on_refused=self._refuse)
-        self._socket = EventSocket(self._client.url, self._session, self.settings)
+        session = await self._open_session()
+        self._client = ComfyUIClient(url, session, self.settings, on_refused=self._refuse)
+        self._socket = EventSocket(self._client.url, session, self.settings)
         self._socket.on_trouble = self._doubted.set
         self.forget()
 
@@ -129,6 +137,11 @@ class ComfyUIInstance:
             self._is_ready = False
             self.on_change()
         self._doubted.set()
+
+    def abort(self, error: WorkerError) -> None:
+        """Tell whoever waits for events from it that there will be none."""
+        if self._socket is not None:
+            self._socket.abort(error)
 
     async def wait_doubted(self) -> None:
         """Wait until there is reason to doubt that ComfyUI still answers; each doubt is told once."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 import structlog
 
 from comfyworker.comfyui.gpus import has_amd_gpu, list_nvidia_gpus
@@ -20,6 +19,7 @@ from comfyworker.comfyui.locate import Installation, has_cpu_torch, require_comf
 from comfyworker.comfyui.model_sources import ModelSources
 from comfyworker.comfyui.succession import Succession
 from comfyworker.comfyui.supervisor import StartOptions, attend, supervise
+from comfyworker.deferred import aiohttp, load_aiohttp
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
 from comfyworker.settings import ComfyUISettings, ShutdownSettings, process_environment
 
@@ -40,6 +40,7 @@ class ComfyUIPool:
         cwd: Path,
         succession: Succession | None = None,
         models: ModelSources | None = None,
+        hold: asyncio.Event | None = None,
     ) -> None:
         """Prepare.
 
@@ -50,16 +51,21 @@ class ComfyUIPool:
             succession: What is to be done about prompts of killed workers in the ComfyUIs of COMFY_API_URL; None is
                 nothing, for who runs no jobs.
             models: Where models lie beside the folder of a ComfyUI that is started; None is nowhere.
+            hold: Until it is set, ComfyUIs are started but not spoken to: what that needs takes a while to import, in
+                which the host could do something else. None waits for nothing.
         """
         self._settings = settings
         self._shutdown = shutdown
         self._cwd = cwd
         self._succession = succession or Succession()
         self._models = models
+        self._hold = hold
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
+        self._session: aiohttp.ClientSession | None = None
+        self._session_turn = asyncio.Lock()
         self.instances: tuple[ComfyUIInstance, ...] = ()
 
     async def __aenter__(self) -> Self:
@@ -70,14 +76,14 @@ class ComfyUIPool:
         """
         installation = None if self._settings.api_urls else await asyncio.to_thread(self._find)
         async with contextlib.AsyncExitStack() as stack:
-            session = await stack.enter_async_context(_session())
+            stack.push_async_callback(self._close_session)
             if installation is None:
                 await stack.enter_async_context(self._succession.to(self._settings.api_urls))
             group = await stack.enter_async_context(asyncio.TaskGroup())
             if installation is None:
-                self._attend_all(group, session)
+                self._attend_all(group)
             else:
-                await self._start_all(group, session, installation)
+                await self._start_all(group, installation)
             self._stack = stack.pop_all()
         return self
 
@@ -138,21 +144,19 @@ class ComfyUIPool:
     def _find(self) -> Installation:
         return require_comfyui(self._settings, cwd=self._cwd)
 
-    def _attend_all(self, group: asyncio.TaskGroup, session: aiohttp.ClientSession) -> None:
-        self.instances = tuple(self._instance(index, session) for index in range(len(self._settings.api_urls)))
+    def _attend_all(self, group: asyncio.TaskGroup) -> None:
+        self.instances = tuple(self._instance(index) for index in range(len(self._settings.api_urls)))
         for instance, url in zip(self.instances, self._settings.api_urls, strict=True):
             self._keep(group, instance, functools.partial(attend, instance, url, self._succession))
 
-    async def _start_all(
-        self, group: asyncio.TaskGroup, session: aiohttp.ClientSession, installation: Installation
-    ) -> None:
+    async def _start_all(self, group: asyncio.TaskGroup, installation: Installation) -> None:
         gpus = await visible_gpus()
         has_gpu = bool(gpus) or has_amd_gpu() or sys.platform == "darwin"
         # Without --cpu, ComfyUI dies on a torch that was built for CPU, whatever the machine has.
         use_cpu = not has_gpu or await asyncio.to_thread(has_cpu_torch, installation.python)
         extra_paths = await asyncio.to_thread(self._models.prepare, installation) if self._models else None
         count = max(len(gpus), 1) if self._settings.instances == "auto" else self._settings.instances
-        self.instances = tuple(self._instance(index, session) for index in range(count))
+        self.instances = tuple(self._instance(index) for index in range(count))
         for index, instance in enumerate(self.instances):
             options = StartOptions(
                 port=self._settings.port + index,
@@ -170,10 +174,25 @@ class ComfyUIPool:
     ) -> None:
         self._tasks.append(group.create_task(_live(instance, life), name=f"life of {instance.name}"))
 
-    def _instance(self, index: int, session: aiohttp.ClientSession) -> ComfyUIInstance:
-        instance = ComfyUIInstance(f"comfyui-{index}", session, self._settings)
+    def _instance(self, index: int) -> ComfyUIInstance:
+        instance = ComfyUIInstance(f"comfyui-{index}", self._open_session, self._settings)
         instance.on_change = self._tell_changed
         return instance
+
+    async def _open_session(self) -> aiohttp.ClientSession:
+        if self._hold is not None:
+            await self._hold.wait()
+        async with self._session_turn:
+            if self._session is None:
+                await load_aiohttp()
+                # A ComfyUI has one WebSocket and few short requests at a time; parallel /view streams need the rest.
+                connector = aiohttp.TCPConnector(limit=0)
+                self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True)
+        return self._session
+
+    async def _close_session(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
 
 async def _live(instance: ComfyUIInstance, life: Callable[[], Coroutine[object, object, None]]) -> None:
@@ -192,11 +211,6 @@ async def _live(instance: ComfyUIInstance, life: Callable[[], Coroutine[object, 
         )
     if instance.failure is not None:
         log.error("comfyui.given_up", instance=instance.name, error=instance.failure.message)
-
-
-def _session() -> aiohttp.ClientSession:
-    # A ComfyUI has one WebSocket and few short requests at a time; /view streams of parallel jobs need the rest.
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True)
 
 
 async def visible_gpus() -> tuple[str, ...]:

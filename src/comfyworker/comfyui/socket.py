@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import aiohttp
 import structlog
 
 from comfyworker.comfyui._wire import parse_json
 from comfyworker.comfyui.previews import FEATURES, Preview, read_preview
+from comfyworker.deferred import aiohttp
 from comfyworker.settings import ComfyUISettings
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

@@ -63,14 +63,13 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
                 use_cpu=options.use_cpu,
                 extra_paths=options.extra_paths,
             )
-            instance.attach(plan.url)
             instance.folders = plan.folders
             renewal = await Renewal.begin(installation.base_dir)
             process = ComfyUIProcess(
                 plan.command, name=instance.name, environment=plan.environment, cwd=plan.cwd, grace_s=options.grace_s
             )
             async with process:
-                failure = await _run_once(instance, process, renewal)
+                failure = await _run_once(instance, process, renewal, plan.url)
             has_been_ready = has_been_ready or failure is None
             if renewal.is_done:
                 crashes = 0
@@ -79,7 +78,7 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
             error = failure or process.crash(f"ComfyUI ended unexpectedly ({process.describe_end()})")
             is_hopeless = not has_been_ready or crashes >= _TOLERATED_CRASHES
             instance.set_gone(error if is_hopeless else None)
-            instance.socket.abort(error)
+            instance.abort(error)
             delay_s = restart_delay_s(crashes, instance.settings.restart_max_delay_s)
             log.error("comfyui.crashed", instance=instance.name, ended=process.describe_end(), restart_in_s=delay_s)
             await asyncio.sleep(delay_s)
@@ -91,13 +90,15 @@ def restart_delay_s(crashes: int, longest_s: float) -> float:
     return min(_FIRST_DELAY_S * 2.0**doublings, longest_s)
 
 
-async def _run_once(instance: ComfyUIInstance, process: ComfyUIProcess, renewal: Renewal) -> ComfyUIUnavailable | None:
+async def _run_once(
+    instance: ComfyUIInstance, process: ComfyUIProcess, renewal: Renewal, url: str
+) -> ComfyUIUnavailable | None:
     """Let one process take jobs until it ends; return why it never came up, or None if it did."""
     loop = asyncio.get_running_loop()
     begun_at = loop.time()
     async with asyncio.TaskGroup() as group:
         watcher = group.create_task(process.wait(), name=f"end of {instance.name}")
-        answer = group.create_task(_answers(instance), name=f"start of {instance.name}")
+        answer = group.create_task(_answers(instance, url), name=f"start of {instance.name}")
         await asyncio.wait({watcher, answer}, return_when=asyncio.FIRST_COMPLETED)
         if watcher.done():
             answer.cancel()
@@ -152,7 +153,8 @@ async def wait_silent(instance: ComfyUIInstance, limit_s: float) -> None:
         heard_at = instance.heard_at
 
 
-async def _answers(instance: ComfyUIInstance) -> ComfyUIUnreachable | None:
+async def _answers(instance: ComfyUIInstance, url: str) -> ComfyUIUnreachable | None:
+    await instance.attach(url)
     try:
         await instance.wait_answer(within_s=instance.settings.start_timeout_s)
     except ComfyUIUnreachable as error:
@@ -169,7 +171,7 @@ async def attend(instance: ComfyUIInstance, url: str, succession: Succession | N
         succession: What is to be done about the prompts of killed workers before it takes jobs; None is nothing.
     """
     succession = succession or Succession()
-    instance.attach(url)
+    await instance.attach(url)
     async with succession.on_record(instance):
         await succession.look(instance)
         await wait_back(instance)

@@ -30,7 +30,11 @@ _Told = TypeVar("_Told")
 
 @contextlib.asynccontextmanager
 async def open_pipeline(
-    settings: Settings, *, cwd: Path | None = None, deliveries: Deliveries | None = None
+    settings: Settings,
+    *,
+    cwd: Path | None = None,
+    deliveries: Deliveries | None = None,
+    hold: asyncio.Event | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Start the ComfyUIs that the settings lead to, and run jobs on them until the context ends.
 
@@ -43,7 +47,7 @@ async def open_pipeline(
     succession = Succession(settings.state.path / "comfyui-clients", keeps_outputs=settings.delivery.keep_outputs)
     cwd = cwd or Path.cwd()
     models = ModelSources(settings.volume, folder=settings.state.path / "comfyui", cwd=cwd)
-    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd, succession=succession, models=models)
+    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd, succession=succession, models=models, hold=hold)
     async with pool, Pipeline(pool, settings, modifiers, deliveries=deliveries) as pipeline:
         yield pipeline
 
@@ -180,6 +184,7 @@ async def open_worker(
     cwd: Path | None = None,
     deliveries: Deliveries | None = None,
     startup: Startup | None = None,
+    hold: asyncio.Event | None = None,
 ) -> AsyncIterator[Worker]:
     """Open all that a worker needs, webhooks that are still on their way included.
 
@@ -189,6 +194,8 @@ async def open_worker(
         deliveries: Where artifacts go; None takes what the settings lead to.
         startup: Is told when ComfyUI is started and when the first one answers, then that all is ready but the phases
             that the host expects; nothing waits for that.
+        hold: Until it is set, ComfyUI is started but not spoken to, for a host that can take jobs before; None waits
+            for nothing.
 
     Raises:
         ComfyUINotFound: there is no ComfyUI.
@@ -198,7 +205,7 @@ async def open_worker(
         startup.begin(COMFYUI)
     async with (
         _webhooks(settings) as webhooks,
-        open_pipeline(settings, cwd=cwd, deliveries=deliveries) as pipeline,
+        open_pipeline(settings, cwd=cwd, deliveries=deliveries, hold=hold) as pipeline,
         _noted(pipeline.pool, startup),
     ):
         yield Worker(pipeline, webhooks, startup=startup)

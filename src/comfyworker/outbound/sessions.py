@@ -7,11 +7,13 @@ answer of the name server led to.
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
-
+from comfyworker.deferred import aiohttp
 from comfyworker.outbound.addresses import refusal
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
 
 _HEADERS = {
     # Compressed bodies are neither wanted nor taken, so nothing can unfold into more than was counted.

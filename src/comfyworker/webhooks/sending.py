@@ -8,18 +8,20 @@ import time
 from enum import StrEnum
 from http import HTTPStatus
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-import aiohttp
-from aiohttp.abc import AbstractResolver
 from pydantic import SecretStr
 
+from comfyworker.deferred import aiohttp, load_aiohttp
 from comfyworker.finishing import in_thread
 from comfyworker.outbound.sessions import AddressRefused, guarded_session
 from comfyworker.outbound.targets import TargetRefused, parse_target
 from comfyworker.webhooks.message import Envelope, Message
 from comfyworker.webhooks.schedule import read_retry_after
 from comfyworker.webhooks.signing import make_headers
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
 
 _CONNECT_WITHIN_S = 10.0
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
@@ -62,22 +64,18 @@ class Sender:
         self._secret = secret
         self._allow_private_urls = allow_private_urls
         self._resolver = resolver
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
         """Be ready to send."""
-        open_session = functools.partial(
-            guarded_session, timeout=aiohttp.ClientTimeout(total=None), resolver=self._resolver
-        )
-        self._guarded = open_session(allow_private=self._allow_private_urls)
-        self._operators = open_session(allow_private=True)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close what is open."""
-        await self._guarded.close()
-        await self._operators.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def send(self, message: Message) -> Verdict:
         """Send a message once; a failure is a verdict too, and no part of one shows more of a URL than its host."""
@@ -89,7 +87,8 @@ class Sender:
         secret = self._secret if envelope.secret is None else envelope.secret
         # In a thread, since bodies may have megabytes.
         headers = await in_thread(functools.partial(make_headers, envelope.id, body, secret=secret, now=time.time()))
-        session = self._operators if envelope.is_operators else self._guarded
+        await load_aiohttp()
+        session = self._session(allow_private=envelope.is_operators or self._allow_private_urls)
         try:
             async with session.post(
                 url, data=io.BytesIO(body), headers=headers, allow_redirects=False, timeout=_timeout(envelope)
@@ -97,6 +96,13 @@ class Sender:
                 return _judge(response)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return _judge_fault(error)
+
+    def _session(self, *, allow_private: bool) -> aiohttp.ClientSession:
+        if allow_private not in self._sessions:
+            self._sessions[allow_private] = guarded_session(
+                allow_private=allow_private, timeout=aiohttp.ClientTimeout(total=None), resolver=self._resolver
+            )
+        return self._sessions[allow_private]
 
 
 def _timeout(envelope: Envelope) -> aiohttp.ClientTimeout:

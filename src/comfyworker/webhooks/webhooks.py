@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 import structlog
-from aiohttp.abc import AbstractResolver
 from pydantic import JsonValue
 
 from comfyworker.finishing import finish, in_thread
@@ -25,6 +24,9 @@ from comfyworker.webhooks.message import Message, make_message
 from comfyworker.webhooks.outbox import Outbox, PendingMessage, StoredMessage
 from comfyworker.webhooks.schedule import pause_after
 from comfyworker.webhooks.sending import Sender
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

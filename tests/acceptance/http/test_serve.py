@@ -20,7 +20,7 @@ from support.command import call, environment, start
 from support.eventually import eventually
 from support.ports import free_port
 from support.real_comfyui import RealComfyUI
-from support.serving import serving, session
+from support.serving import ready, serving, session
 
 ALICE, BOB = "alice-key-123", "bob-key-456789"
 SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
@@ -70,6 +70,7 @@ async def metrics(client: aiohttp.ClientSession) -> dict[tuple[str, str], float]
 async def test_every_line_that_it_prints_works(comfyui: RealComfyUI, tmp_path: Path) -> None:
     """The lines to curl work as they are printed, and each runs a job or tells of ComfyUI."""
     async with serving(comfyui.url, tmp_path / "state") as server:
+        await ready(server)
         lines = [line for line in server.stdout_lines if line.startswith("curl ")]
         answers = {line.split()[1].removeprefix(server.url): json.loads(await sh(line)) for line in lines}
     assert set(answers) == {"/ready", "/runsync", "/generate/sync", "/api/v2/jobs"}

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,20 @@ async def living(instance: ComfyUIInstance, life: Coroutine[Any, Any, None]) -> 
             task.cancel()
 
 
+def opener_of(session: aiohttp.ClientSession) -> Callable[[], Awaitable[aiohttp.ClientSession]]:
+    """Return what hands out an open session."""
+
+    async def open_session() -> aiohttp.ClientSession:
+        return session
+
+    return open_session
+
+
 @contextlib.asynccontextmanager
 async def attended(stand_in: StandIn, **settings: Any) -> AsyncIterator[ComfyUIInstance]:
     """Use a server that runs already."""
     async with aiohttp.ClientSession() as session:
-        instance = ComfyUIInstance("test", session, ComfyUISettings(**{**FAST, **settings}))
+        instance = ComfyUIInstance("test", opener_of(session), ComfyUISettings(**{**FAST, **settings}))
         async with living(instance, attend(instance, stand_in.url)):
             yield instance
 
@@ -54,7 +63,7 @@ async def supervised(base_dir: Path, program: str, **settings: Any) -> AsyncIter
     installation = Installation(path=base_dir, python=Path(sys.executable), version=None, base_dir=base_dir)
     options = StartOptions(port=free_port(), gpu=None, use_cpu=True, grace_s=1.0)
     async with aiohttp.ClientSession() as session:
-        instance = ComfyUIInstance("test", session, ComfyUISettings(**{**FAST, **settings}))
+        instance = ComfyUIInstance("test", opener_of(session), ComfyUISettings(**{**FAST, **settings}))
         async with living(instance, supervise(instance, installation, options)):
             yield instance
 

@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from comfyworker.comfyui.instance import ComfyUIInstance
@@ -19,16 +18,15 @@ NONE: frozenset[str] = frozenset()
 
 
 @pytest.fixture
-async def make_pool(tmp_path: Path) -> AsyncIterator[MakePool]:
+def make_pool(tmp_path: Path) -> MakePool:
     """Return a function that makes a pool of so many ComfyUIs, none of them ready."""
-    async with aiohttp.ClientSession() as session:
 
-        def make(count: int, **settings: Any) -> ComfyUIPool:
-            pool = ComfyUIPool(ComfyUISettings(**settings), ShutdownSettings(), cwd=tmp_path)
-            pool.instances = tuple(pool._instance(index, session) for index in range(count))
-            return pool
+    def make(count: int, **settings: Any) -> ComfyUIPool:
+        pool = ComfyUIPool(ComfyUISettings(**settings), ShutdownSettings(), cwd=tmp_path)
+        pool.instances = tuple(pool._instance(index) for index in range(count))
+        return pool
 
-        yield make
+    return make
 
 
 def ready(pool: ComfyUIPool) -> list[ComfyUIInstance]:

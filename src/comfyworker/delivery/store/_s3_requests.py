@@ -11,10 +11,9 @@ from html import unescape
 from http import HTTPStatus
 from urllib.parse import quote
 
-import aiohttp
-import stamina
 from yarl import URL
 
+from comfyworker.deferred import aiohttp
 from comfyworker.delivery.store._sigv4 import Keys, quote_key, sign
 from comfyworker.delivery.store.faults import Refusal, StoreFault, explain, read_refusal
 from comfyworker.delivery.store.location import StoreLocation
@@ -58,6 +57,8 @@ class S3Requests:
                 await self._ask("DELETE", quote_key(unescape(found[1])), query)
 
     async def _ask(self, method: str, path: str, query: str, headers: Mapping[str, str] | None = None) -> str:
+        import stamina  # noqa: PLC0415  # not before the first request: a server that starts needs none
+
         attempts = stamina.retry_context(
             on=_may_pass, attempts=self._location.attempts, timeout=30, wait_initial=0.25, wait_jitter=0.25
         )

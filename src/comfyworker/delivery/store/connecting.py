@@ -8,8 +8,7 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
-import aiohttp
-
+from comfyworker.deferred import aiohttp
 from comfyworker.delivery.store._folder_target import FolderTarget
 from comfyworker.delivery.store._guard import Guard
 from comfyworker.delivery.store._s3_requests import S3Requests

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 
-import aiohttp
 from pydantic import BaseModel, ConfigDict
 from yarl import URL
 
+from comfyworker.deferred import aiohttp
 from comfyworker.delivery.store._sigv4 import quote_key
 from comfyworker.delivery.store.connecting import Stores
 from comfyworker.delivery.store.faults import StoreFault

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from comfyworker.delivery.choosing import Deliveries
 from comfyworker.hosts.draining import drain, noted_signals
 from comfyworker.hosts.startup import SERVER, Startup
 from comfyworker.hosts.worker import open_worker
+from comfyworker.importing import undisturbed
 from comfyworker.service import kept_delivery
 from comfyworker.settings import Settings
 
@@ -46,15 +49,18 @@ async def serve(
     deliveries = Deliveries(settings, serve=kept_delivery)
     startup = startup or Startup()
     startup.expect(SERVER)
+    is_up = asyncio.Event()
     with noted_signals() as signals:
-        async with open_worker(settings, cwd=cwd, deliveries=deliveries, startup=startup) as worker:
+        async with open_worker(settings, cwd=cwd, deliveries=deliveries, startup=startup, hold=is_up) as worker:
             startup.begin(SERVER)
-            # Loaded only now: ComfyUI starts meanwhile.
-            from comfyworker.hosts.http.server import open_app, serving  # noqa: PLC0415
+            with undisturbed():  # in a thread, or ComfyUI would not be started before it is loaded
+                await asyncio.to_thread(importlib.import_module, "comfyworker.hosts.http.server")
+            from comfyworker.hosts.http.server import open_app, serving  # noqa: PLC0415  # it is there now
 
             async with open_app(worker, settings) as app, serving(app, bound):
                 startup.end(SERVER)
                 on_up()
+                is_up.set()
                 await signals.wait(1)
                 await drain(app.state.context.service, settings.http.drain_timeout_s, signals)
     log.info("http.stopped")
