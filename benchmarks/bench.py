@@ -28,6 +28,7 @@ from benchmarks.report import Report, Row, print_table, save_report, to_json
 from benchmarks.runpod_loop import measure_runpod_loop
 from benchmarks.start_time import measure_start_time
 from benchmarks.stored_jobs import measure_stored_jobs
+from benchmarks.unchanged_config import measure_unchanged_config
 from benchmarks.uploads import measure_uploads
 from benchmarks.worker import worker_on
 from support.object_store import shared_object_store
@@ -43,6 +44,7 @@ MEASURES: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "downloads": measure_downloads,
     "start": measure_start_time,
     "preflight": measure_preflight,
+    "config": measure_unchanged_config,
     "idle": measure_idle_load,
     "http": measure_http_host,
     "runpod": measure_runpod_loop,

@@ -10,10 +10,11 @@ import typer.main
 
 from comfyworker import errors
 from comfyworker.cli.app import app
-from comfyworker.errors import WorkerError
+from comfyworker.errors import InvalidConfig, WorkerError
 from comfyworker.hosts.http.app import APIS, routes_of
 from comfyworker.hosts.http.metrics import Metrics
 from comfyworker.hosts.http.runpod.documents import StatusWord
+from comfyworker.provision.config.reading import parse_config
 from comfyworker.settings import list_settings
 from support.markdown import anchors, blocks, code_spans, first_cells, links, pages, steps
 from support.source import REPOSITORY
@@ -131,6 +132,28 @@ def test_each_error_is_documented_and_none_that_is_gone() -> None:
     classes = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, WorkerError)]
     codes = [error.code for error in classes if error is not WorkerError]
     assert first_cells(REFERENCE / "errors.md") == codes
+
+
+def read_keys(text: str) -> set[str]:
+    """Return the keys that the reader of config.yml names as known where it finds the key `?` that is not."""
+    with pytest.raises(InvalidConfig) as caught:
+        parse_config(text)
+    [problem] = [problem for problem in caught.value.problems if problem.code == "unknown_key"]
+    return set(problem.message.rpartition("known are ")[2].split(", "))
+
+
+def test_each_key_of_a_config_is_documented_and_none_that_is_gone() -> None:
+    """The page of config.yml has every key that is read at each place, and no other; so has the schema."""
+    sections = (REFERENCE / "config-yml.md").read_text(encoding="utf-8").split("\n## ")
+    told = {
+        section.partition("\n")[0]: set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) for section in sections
+    }
+    assert {heading: keys for heading, keys in told.items() if keys} == {
+        "The file": read_keys("'?': 1"),
+        "A model": read_keys("models: [{url: 'https://e.org/a.pt', destination: vae, '?': 1}]"),
+        "A custom node": read_keys("nodes: [{url: 'https://e.org/a', '?': 1}]"),
+        "ComfyUI": read_keys("comfyui: {version: v1, '?': 1}"),
+    }
 
 
 def test_each_command_is_documented_with_its_options_and_none_that_is_gone() -> None:
