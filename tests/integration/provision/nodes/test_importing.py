@@ -94,14 +94,16 @@ async def test_a_pack_from_a_repository_loads_in_comfyui(
 ) -> None:
     """Our own pack for the tests, fetched by git; the check leaves ComfyUI's folders as they were."""
     repository = make_repository("ComfyUI-Tests")
-    repository.commit({path.name: path.read_text(encoding="utf-8") for path in NODE_PACK.glob("*.py")})
+    files = {path.name: path.read_text(encoding="utf-8") for path in NODE_PACK.glob("*.py")}
+    repository.commit(files)
     repository.tag("v1.0.0")
     node = await packs.resolve(NodeEntry(url=repository.url))
     await packs.place(node)
     (base_dir / "temp").mkdir()
     (base_dir / "temp/preview.png").write_bytes(b"of a job that runs")
     [outcome] = (await packs.check_imports([node])).values()
-    assert (outcome.node_count, outcome.error) == (9, None)
+    classes = sum(text.count("\nclass Test") for text in files.values())
+    assert (outcome.node_count, outcome.error) == (classes, None)
     assert (base_dir / "temp/preview.png").exists()
     assert list((base_dir / "user").iterdir()) == []
 
