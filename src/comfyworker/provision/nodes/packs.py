@@ -14,7 +14,7 @@ from comfyworker.provision.nodes.importing import ImportCheck
 from comfyworker.provision.nodes.installer import Installer
 from comfyworker.provision.nodes.known_fixes import find_fixes
 from comfyworker.provision.nodes.packages import Group, Packages
-from comfyworker.provision.nodes.placing import Placer, describe_os_error, registry_timeout
+from comfyworker.provision.nodes.placing import Placer, describe_os_error
 from comfyworker.provision.nodes.records import ImportOutcome, LockedNode, PackagesOutcome, ResolvedNode
 from comfyworker.provision.nodes.registry import Registry
 from comfyworker.provision.nodes.requirements import Needs, parse_needs, read_needs
@@ -44,8 +44,9 @@ class NodePacks:
         self._is_recovered = False
         self._recovery = asyncio.Lock()
         git = Git(limit_s=settings.git_timeout_s, token=settings.github_token)
-        timeout = registry_timeout(connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s)
-        registry = Registry(settings.comfy_registry_url, timeout=timeout)
+        registry = Registry(
+            settings.comfy_registry_url, connect_s=settings.connect_timeout_s, read_s=settings.read_timeout_s
+        )
         self._resolver = Resolver(git, registry, reporter.noted)
         self._placer = Placer(self._shelf, git, registry, reporter)
 

@@ -8,8 +8,6 @@ import hashlib
 from enum import StrEnum
 from pathlib import Path
 
-import aiohttp
-
 from comfyworker.comfyui.running import CommandFailed
 from comfyworker.errors import NodeInstallFailed
 from comfyworker.provision.nodes.archive import extract_archive
@@ -200,11 +198,6 @@ class Placer:
 
     def _step(self, node: ResolvedNode, text: str) -> None:
         self._reporter.stepped(node.item(), text)
-
-
-def registry_timeout(*, connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
-    """Return the limits for speaking to the registry; an archive may take as long as bytes come."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
 
 
 def _changed_files(folder: Path, files: dict[str, str]) -> list[str]:

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from comfyworker.deferred import aiohttp, load_aiohttp
 from comfyworker.errors import NodeInstallFailed
 from comfyworker.provision.nodes.versions import read_version
 from comfyworker.wording import nearest
@@ -46,10 +46,11 @@ class Release(BaseModel):
 class Registry:
     """Asks the Comfy Registry."""
 
-    def __init__(self, url: str, *, timeout: aiohttp.ClientTimeout) -> None:
-        """Keep where it is and how long it may take."""
+    def __init__(self, url: str, *, connect_s: float, read_s: float) -> None:
+        """Keep where it is, and how long it may take to connect and may be silent."""
         self._url = url.rstrip("/")
-        self._timeout = timeout
+        self._connect_s = connect_s
+        self._read_s = read_s
 
     async def find_release(self, name: str, version: str | None) -> Release:
         """Return a version of a custom node, the newest if `version` is None.
@@ -100,6 +101,7 @@ class Registry:
             NodeInstallFailed: it could not be had whole.
         """
         what = f"the archive of '{name}' {release.version}"
+        await load_aiohttp()
         try:
             async with self._session() as session, session.get(release.download_url) as response:
                 if response.status != 200:
@@ -135,6 +137,7 @@ class Registry:
 
     async def _ask(self, path: str, query: dict[str, str]) -> Any:  # noqa: ANN401  # JSON of another's making
         """Return the registry's answer as JSON, or None for 404."""
+        await load_aiohttp()
         try:
             async with self._session() as session, session.get(self._url + path, params=query) as response:
                 if response.status in {404, 400}:
@@ -155,7 +158,9 @@ class Registry:
         return _parse(body, path)
 
     def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(timeout=self._timeout, trust_env=True)
+        # No limit on the whole: an archive may take as long as bytes come.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s, sock_read=self._read_s)
+        return aiohttp.ClientSession(timeout=timeout, trust_env=True)
 
 
 def _parse(body: bytes, path: str) -> Any:  # noqa: ANN401  # JSON of another's making
