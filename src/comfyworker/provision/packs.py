@@ -204,7 +204,7 @@ class NodeWork:
                 self._reporter.begun(node.item())
                 begun_at = time.monotonic()
                 try:
-                    await self._packs.place(resolved)
+                    await self._packs.place(resolved, anew=self._options.force)
                 except WorkerError as error:
                     self._errors[node.folder] = JobError.of(error)
                 self._seconds[node.folder] = time.monotonic() - begun_at
@@ -235,8 +235,7 @@ class NodeWork:
             self._fail(outcome.failed)
             self._fail(await self._packs.run_install_scripts(self._unfailed(nodes)))
             if self._options.checks_imports and nodes:
-                imports = await self._packs.check_imports(self._unfailed(nodes))
-                self._fail({folder: seen.error for folder, seen in imports.items() if seen.error is not None})
+                await self._check_imports(self._unfailed(nodes))
         except WorkerError as error:
             seconds = time.monotonic() - begun_at
             failure = JobError.of(error)
@@ -250,6 +249,14 @@ class NodeWork:
             self._reporter.noted(f"Packages: {', '.join(changed[:_LISTED])}{more}.")
         seconds = time.monotonic() - begun_at
         return ItemResult(item=PACKAGES_ITEM, status=ItemStatus.DONE, seconds=seconds), bool(changed)
+
+    async def _check_imports(self, nodes: Sequence[ResolvedNode]) -> None:
+        for folder, seen in (await self._packs.check_imports(nodes)).items():
+            if seen.error is not None:
+                self._errors[folder] = JobError.of(seen.error)
+            if seen.ends_comfyui:  # the whole worker would be down with it; placed again, it is enabled again
+                await self._packs.disable(folder)
+                self._reporter.noted(f"{folder}: disabled, since ComfyUI does not start with it.")
 
     def _fail(self, failed: dict[str, NodeInstallFailed]) -> None:
         for folder, error in failed.items():
