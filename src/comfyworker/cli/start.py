@@ -38,6 +38,9 @@ def start(
     RunPod's pods and plain instances of Vast too, `comfyworker serve`. WORKER_HOST (`runpod`, `vast`, `http`) decides
     instead. The log tells what was chosen and by what, and when it is up, how long each phase of the start took.
 
+    The config.yml that applies is made true first, unless PROVISION_AT_START is false: custom nodes before ComfyUI is
+    started, models while it starts and serves.
+
     SERVE_API_LOCALLY=true serves HTTP on port 8000 for whoever develops on this machine: in a container on all
     addresses and without keys, so map the port as `127.0.0.1:8000:8000`. Elsewhere, other machines are let in only
     with API_KEYS and SERVE_HOST.
@@ -62,6 +65,8 @@ def start(
     choice.log()
     if choice.kind is HostKind.HTTP:
         settings = local_http(settings)
+    if settings.provision.at_start is None:
+        settings = settings.model_copy(update={"provision": settings.provision.model_copy(update={"at_start": True})})
     with startup.phase(IMPORTS):
         command = importlib.import_module(f"comfyworker.cli.{_COMMANDS[choice.kind]}")
     command.run_host(settings, startup)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,7 +32,7 @@ class ComfyUIPool:
     Entering does not wait until they are ready: jobs wait when they need one.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # made in few places
         self,
         settings: ComfyUISettings,
         shutdown: ShutdownSettings,
@@ -41,6 +41,7 @@ class ComfyUIPool:
         succession: Succession | None = None,
         models: ModelSources | None = None,
         hold: asyncio.Event | None = None,
+        before_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Prepare.
 
@@ -53,6 +54,8 @@ class ComfyUIPool:
             models: Where models lie beside the folder of a ComfyUI that is started; None is nowhere.
             hold: Until it is set, ComfyUIs are started but not spoken to: what that needs takes a while to import, in
                 which the host could do something else. None waits for nothing.
+            before_start: What must be done before a ComfyUI is started, once; if it fails, none is, and jobs are
+                answered with its error.
         """
         self._settings = settings
         self._shutdown = shutdown
@@ -60,6 +63,7 @@ class ComfyUIPool:
         self._succession = succession or Succession()
         self._models = models
         self._hold = hold
+        self._preparation = _Preparation(before_start) if before_start is not None else None
         self._changed = asyncio.Event()
         self._turn = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
@@ -165,7 +169,8 @@ class ComfyUIPool:
                 grace_s=self._shutdown.grace_s,
                 extra_paths=extra_paths,
             )
-            self._keep(group, instance, functools.partial(supervise, instance, installation, options))
+            life = functools.partial(supervise, instance, installation, options)
+            self._keep(group, instance, life if self._preparation is None else self._preparation.then(life))
         if self._models is not None:
             self._tasks.append(group.create_task(self._models.report(), name="report of volumes"))
 
@@ -193,6 +198,36 @@ class ComfyUIPool:
     async def _close_session(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+class _Preparation:
+    """What is done once before the first ComfyUI is started, whichever of them comes first to it."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+        self._turn = asyncio.Lock()
+        self._is_done = False
+        self._error: WorkerError | None = None
+
+    def then(
+        self, life: Callable[[], Coroutine[object, object, None]]
+    ) -> Callable[[], Coroutine[object, object, None]]:
+        async def begin() -> None:
+            await self._wait()
+            await life()
+
+        return begin
+
+    async def _wait(self) -> None:
+        async with self._turn:
+            if not self._is_done:
+                try:
+                    await self._work()
+                except WorkerError as error:
+                    self._error = error
+                self._is_done = True
+        if self._error is not None:
+            raise self._error
 
 
 async def _live(instance: ComfyUIInstance, life: Callable[[], Coroutine[object, object, None]]) -> None:

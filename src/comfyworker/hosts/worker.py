@@ -17,6 +17,7 @@ from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.errors import ComfyUIUnavailable, WorkerError
 from comfyworker.finishing import finish
 from comfyworker.hosts.notices import Notices
+from comfyworker.hosts.provisioning import provisioning
 from comfyworker.hosts.startup import COMFYUI, Startup
 from comfyworker.jobs import JobRequest, JobResult, JobStatus
 from comfyworker.modifiers import load_modifiers
@@ -35,6 +36,7 @@ async def open_pipeline(
     cwd: Path | None = None,
     deliveries: Deliveries | None = None,
     hold: asyncio.Event | None = None,
+    startup: Startup | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Start the ComfyUIs that the settings lead to, and run jobs on them until the context ends.
 
@@ -47,9 +49,22 @@ async def open_pipeline(
     succession = Succession(settings.state.path / "comfyui-clients", keeps_outputs=settings.delivery.keep_outputs)
     cwd = cwd or Path.cwd()
     models = ModelSources(settings.volume, folder=settings.state.path / "comfyui", cwd=cwd)
-    pool = ComfyUIPool(settings.comfyui, settings.shutdown, cwd=cwd, succession=succession, models=models, hold=hold)
-    async with pool, Pipeline(pool, settings, modifiers, deliveries=deliveries) as pipeline:
-        yield pipeline
+    async with provisioning(settings, cwd=cwd, startup=startup) as made_ready:
+        pool = ComfyUIPool(
+            settings.comfyui,
+            settings.shutdown,
+            cwd=cwd,
+            succession=succession,
+            models=models,
+            hold=hold,
+            before_start=made_ready.make_nodes if made_ready is not None else None,
+        )
+        arrivals = made_ready.arrivals if made_ready is not None else None
+        async with (
+            pool,
+            Pipeline(pool, settings, modifiers, deliveries=deliveries, cwd=cwd, arrivals=arrivals) as pipeline,
+        ):
+            yield pipeline
 
 
 class Worker:
@@ -201,11 +216,9 @@ async def open_worker(
         ComfyUINotFound: there is no ComfyUI.
         InvalidSettings: a setting does not fit what it leads to.
     """
-    if startup is not None:
-        startup.begin(COMFYUI)
     async with (
         _webhooks(settings) as webhooks,
-        open_pipeline(settings, cwd=cwd, deliveries=deliveries, hold=hold) as pipeline,
+        open_pipeline(settings, cwd=cwd, deliveries=deliveries, hold=hold, startup=startup) as pipeline,
         _noted(pipeline.pool, startup),
     ):
         yield Worker(pipeline, webhooks, startup=startup)

@@ -24,7 +24,7 @@ from comfyworker.provision.place import ProvisionPlace
 from comfyworker.provision.plan import Plan, PlannedModel
 from comfyworker.provision.records import read_models, read_nodes
 from comfyworker.provision.reporting import ItemResult, ItemStatus, ProvisionReporter, SilentReporter
-from comfyworker.provision.sharing import alone
+from comfyworker.provision.sharing import MODELS_LEASE, NODES_LEASE, alone
 from comfyworker.provision.state import Part, is_unchanged, node_of
 from comfyworker.settings import ProvisionSettings, StoreSettings
 from comfyworker.wording import summary
@@ -159,7 +159,7 @@ class Provisioner:
         if not await asyncio.to_thread(self._wants_nodes) or await self._is_done("nodes"):
             return Applied(is_unchanged=True)
         folder = self._place.require_installation().base_dir
-        return await alone(self._place.nodes_state or folder, self._reporter, self._nodes)
+        return await alone((self._place.nodes_state or folder) / NODES_LEASE, self._reporter, self._nodes)
 
     async def apply_models(self) -> Applied:
         """Make the models true; ComfyUI may run meanwhile. `arrivals` tells of each as it comes.
@@ -172,7 +172,7 @@ class Provisioner:
                 self.arrivals.end_all()
                 return Applied(is_unchanged=True)
             self._place.require_models()
-            return await alone(self._place.models_state, self._reporter, self._models)
+            return await alone(self._place.models_state / MODELS_LEASE, self._reporter, self._models)
         except WorkerError as error:
             self.arrivals.end_all(JobError.of(error))
             raise

@@ -25,7 +25,7 @@ from comfyworker.provision.packs import NodeWork
 from comfyworker.provision.place import ProvisionPlace
 from comfyworker.provision.records import Wish, read_models
 from comfyworker.provision.reporting import Item, ItemKind, ItemResult, ItemStatus, ProvisionReporter
-from comfyworker.provision.sharing import alone
+from comfyworker.provision.sharing import MODELS_LEASE, NODES_LEASE, alone
 from comfyworker.provision.stock import local_models
 from comfyworker.settings import ProvisionSettings, StoreSettings
 
@@ -73,7 +73,7 @@ async def pull_models(
             results = await models.carry_out(planned, arrivals)
         return Applied(results=tuple(results), seconds=time.monotonic() - begun_at)
 
-    return await alone(state_folder, reporter, work)
+    return await alone(state_folder / MODELS_LEASE, reporter, work)
 
 
 async def install_node(
@@ -112,7 +112,7 @@ async def install_node(
         seconds = time.monotonic() - begun_at
         return Applied(results=tuple(results), has_changed_nodes=has_changed, seconds=seconds)
 
-    return await alone(place.nodes_state or installation.base_dir, reporter, work)
+    return await alone((place.nodes_state or installation.base_dir) / NODES_LEASE, reporter, work)
 
 
 async def compare_bucket(url: str, models: Path, downloader: Downloader) -> Difference:

@@ -11,11 +11,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from comfyworker.provision.lease import LeaseLost, Snapshot, hold_lease
 from comfyworker.provision.reporting import Item, ItemResult, ProvisionReporter
 
+MODELS_LEASE = "models"
+NODES_LEASE = "nodes"
+"""Folders for leases below a state folder: models come while custom nodes are installed, and by different workers."""
 _T = TypeVar("_T")
 
 
 async def alone(folder: Path, reporter: ProvisionReporter, work: Callable[[ProvisionReporter], Awaitable[_T]]) -> _T:
-    """Do some work while no other worker does its own in the same state folder, and return what it returns.
+    """Do some work while no other worker does its own with the same folder, and return what it returns.
 
     Others' work is waited for, and told to `reporter` meanwhile. `work` is given a reporter of its own, so that others
     hear of it; it may be begun again, after another worker took this one for dead.

@@ -23,6 +23,12 @@ class ProvisionSettings(Group):
         validation_alias=env("CONFIG_PATH"),
         description="File to take instead of the config.yml on the volume or in the working directory.",
     )
+    at_start: bool | None = Field(
+        default=None,
+        validation_alias=env("PROVISION_AT_START"),
+        description="Make the config.yml that applies true when the worker starts: custom nodes before ComfyUI, models "
+        "meanwhile. Without it, only `comfyworker start` does.",
+    )
     hf_token: SecretStr | None = Field(
         default=None,
         validation_alias=env("HF_TOKEN", "HF_API_TOKEN", "HUGGINGFACE_TOKEN", "HUGGING_FACE_HUB_TOKEN"),
@@ -91,7 +97,7 @@ class ProvisionSettings(Group):
     allowed_model_endings: tuple[str, ...] = Field(
         default=(".safetensors", ".sft", ".gguf"),
         validation_alias=env("ALLOWED_MODEL_ENDINGS"),
-        description="Endings, with commas between them, of the files that DOWNLOAD_MODELS fetches. Others, as .ckpt and "
+        description="Endings, with commas between them, of files that DOWNLOAD_MODELS fetches. Others, as .ckpt and "
         ".pt, can hold programs, which ComfyUI may run when it loads them.",
     )
     model_max_gb: float = Field(
