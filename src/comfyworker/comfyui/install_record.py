@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 WHOLE_NAME = ".comfyworker-install.json"
 UNFINISHED_NAME = ".comfyworker-unfinished.json"
 LOCK_NAME = ".comfyworker-install.lock"
-OWN_PREFIX = ".comfyworker-"
+OWN_PREFIX = ".comfyworker"
 
 DATA_FOLDERS = ("models", "input", "output", "temp", "user", "custom_nodes")
 """Folders of ComfyUI that hold what is the user's: an install makes them and never empties them."""

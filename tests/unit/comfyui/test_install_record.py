@@ -23,6 +23,7 @@ RECORD = InstallRecord(source="package", ref="v0.3.75", is_cpu=True, interpreter
     [
         ([], FolderState.EMPTY),
         (["models", "output", ".comfyworker-install.lock"], FolderState.EMPTY),
+        (["models", "custom_nodes", ".comfyworker"], FolderState.EMPTY),
         (["main.py", UNFINISHED_NAME], FolderState.UNFINISHED),
         (["main.py", UNFINISHED_NAME, WHOLE_NAME], FolderState.UNFINISHED),
         ([UNFINISHED_NAME], FolderState.UNFINISHED),
