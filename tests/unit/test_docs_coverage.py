@@ -29,12 +29,9 @@ RUN_PAGES = {
 }
 """The pages whose commands and programs the acceptance tests run."""
 
-# Variables of worker-comfyui that are told to be unknown, and others' own.
+# Others' own variables.
 NOT_OURS = {
     "HTTPS_PROXY",
-    "REFRESH_WORKER",
-    "SERVE_API_LOCALLY",
-    "NETWORK_VOLUME_DEBUG",
     "RUNPOD_ENDPOINT_BASE_URL",
     "RUNPOD_API_KEY",
     "COMFY_API_KEY",
