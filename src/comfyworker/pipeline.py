@@ -390,8 +390,6 @@ class Pipeline:
             return classes
         has_come = False
         for model in missing.models if missing is not None else ():
-            if model.destination is None:
-                continue
             if self._arrivals.expects(model.destination, model.filename):
                 has_come = True
                 job.say(f"waiting for {model.filename}, which is being downloaded")

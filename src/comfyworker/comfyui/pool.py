@@ -107,6 +107,7 @@ class ComfyUIPool:
 
         Raises:
             ComfyUIUnavailable: none is there, and none is likely to come soon.
+            WorkerError: what must be done before one is started has failed with this.
         """
         async with self._turn:
             instance = await self._wait_for(self._settings.queue_depth, models)
@@ -124,6 +125,7 @@ class ComfyUIPool:
 
         Raises:
             ComfyUIUnavailable: none is there, and none is likely to come soon.
+            WorkerError: what must be done before one is started has failed with this.
         """
         return await self._wait_for(sys.maxsize, frozenset())
 
@@ -136,6 +138,11 @@ class ComfyUIPool:
             if failures and failures[0] is not None and all(failures):
                 raise failures[0]
             await self.wait_changed()
+
+    @property
+    def is_preparing(self) -> bool:
+        """Whether no ComfyUI is started yet, since something must be done before."""
+        return self._preparation is not None and not self._preparation.is_done
 
     async def wait_changed(self) -> None:
         """Wait until something changes about which ComfyUIs take jobs; whoever calls has just looked at `instances`."""
@@ -206,7 +213,8 @@ class _Preparation:
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
         self._turn = asyncio.Lock()
-        self._is_done = False
+        self.is_done = False
+        """Whether it has been done, or has failed."""
         self._error: WorkerError | None = None
 
     def then(
@@ -220,12 +228,12 @@ class _Preparation:
 
     async def _wait(self) -> None:
         async with self._turn:
-            if not self._is_done:
+            if not self.is_done:
                 try:
                     await self._work()
                 except WorkerError as error:
                     self._error = error
-                self._is_done = True
+                self.is_done = True
         if self._error is not None:
             raise self._error
 

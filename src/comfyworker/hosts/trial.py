@@ -11,7 +11,7 @@ import structlog
 from pydantic import JsonValue
 
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
-from comfyworker.errors import ComfyUIUnavailable, WorkerError
+from comfyworker.errors import WorkerError
 from comfyworker.hosts.runpod.answering import answer_job, answer_of, spoken_for
 from comfyworker.hosts.runpod.limits import answer_limit_bytes
 from comfyworker.hosts.runpod.submission import job_id_of, read_job
@@ -77,7 +77,7 @@ async def _opened(settings: Settings, startup: Startup) -> AsyncIterator[Worker]
     """Open a worker whose ComfyUI answers, or will not."""
     deliveries = Deliveries(settings, answer_limit_bytes=answer_limit_bytes)
     async with open_worker(settings, deliveries=deliveries, startup=startup) as worker:
-        with contextlib.suppress(ComfyUIUnavailable):  # the job will tell why
+        with contextlib.suppress(WorkerError):  # the job will tell why
             await worker.pipeline.pool.any_ready()
         yield worker
 

@@ -14,7 +14,7 @@ from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.comfyui.previews import PreviewSink
 from comfyworker.comfyui.succession import Succession
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
-from comfyworker.errors import ComfyUIUnavailable, WorkerError
+from comfyworker.errors import WorkerError
 from comfyworker.finishing import finish
 from comfyworker.hosts.notices import Notices
 from comfyworker.hosts.provisioning import provisioning
@@ -241,7 +241,7 @@ async def _noted(pool: ComfyUIPool, startup: Startup | None) -> AsyncIterator[No
 
 async def _note_comfyui(pool: ComfyUIPool, startup: Startup) -> None:
     # One that was given up may still come back; then the first job that it takes tells.
-    with contextlib.suppress(ComfyUIUnavailable):
+    with contextlib.suppress(WorkerError):
         await pool.any_ready()
         startup.end(COMFYUI)
         startup.ready()

@@ -23,8 +23,8 @@ class _Arrival:
         self.has_ended = False
         self.error: JobError | None = None
 
-    def may_be(self, kind: str, name: PurePosixPath) -> bool:
-        if self.kind != kind or self.subfolder != name.parent:
+    def may_be(self, kind: str | None, name: PurePosixPath) -> bool:
+        if kind is not None and (self.kind != kind or self.subfolder != name.parent):
             return False
         if self.is_named or self.has_ended:
             return self.filename == name.name
@@ -42,16 +42,17 @@ class Arrivals:
         """Expect all of them."""
         self._arrivals = [_Arrival(entry) for entry in entries]
 
-    def expects(self, folder: str, name: str) -> bool:
+    def expects(self, folder: str | None, name: str) -> bool:
         """Tell whether a file is likely to come.
 
         Args:
-            folder: ComfyUI's folder for it, as `checkpoints`, or one below it; older names of one are understood.
+            folder: ComfyUI's folder for it, as `checkpoints`, or one below it; older names of one are understood. None
+                is any: where the loaders of custom nodes look is not always known.
             name: As a workflow names it: with the folders below that one, as `wan/x.safetensors`.
         """
         return any(not arrival.has_ended for arrival in self._matching(folder, name))
 
-    async def wait(self, folder: str, name: str) -> None:
+    async def wait(self, folder: str | None, name: str) -> None:
         """Wait until a file is there; return at once if the config does not ask for it, or if it is there.
 
         Raises:
@@ -92,8 +93,8 @@ class Arrivals:
             if not arrival.has_ended:
                 self.ended(number, error)
 
-    def _matching(self, folder: str, name: str) -> list[_Arrival]:
-        kind, subfolder = _split(folder)
+    def _matching(self, folder: str | None, name: str) -> list[_Arrival]:
+        kind, subfolder = (None, PurePosixPath()) if folder is None else _split(folder)
         path = subfolder / name.replace("\\", "/")
         return [arrival for arrival in self._arrivals if arrival.may_be(kind, path)]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.pool import ComfyUIPool, visible_gpus
-from comfyworker.errors import ComfyUICrashed, ComfyUINotFound, ComfyUIUnreachable
+from comfyworker.errors import ComfyUICrashed, ComfyUINotFound, ComfyUIUnreachable, ProvisioningFailed, WorkerError
 from comfyworker.settings import ComfyUISettings, ShutdownSettings
+from support.eventually import eventually
+from support.ports import free_port
 
 MakePool = Callable[..., ComfyUIPool]
 NONE: frozenset[str] = frozenset()
@@ -186,3 +189,69 @@ async def test_gpus_that_the_environment_names(
     """CUDA_VISIBLE_DEVICES decides which GPUs there are, none included."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert await visible_gpus() == expected
+
+
+class Before:
+    """What must be done before a ComfyUI is started: waits for the test, then fails if it shall."""
+
+    def __init__(self, error: WorkerError | None = None) -> None:
+        """Succeed, or raise `error`."""
+        self.may_end = asyncio.Event()
+        self.begun = 0
+        self._error = error
+
+    async def work(self) -> None:
+        """Do it."""
+        self.begun += 1
+        await self.may_end.wait()
+        if self._error is not None:
+            raise self._error
+
+
+def preparing(before: Before, folder: Path, *, count: int) -> ComfyUIPool:
+    """Return a pool of ComfyUIs whose main.py only says that it was begun, in a file of its own."""
+    folder.mkdir()
+    (folder / "main.py").write_text("import os\nopen(f'begun-{os.getpid()}', 'w').close()\nraise SystemExit(3)\n")
+    (folder / "nodes.py").touch()
+    (folder / "comfyui_version.py").write_text('__version__ = "0.0.0"\n')
+    settings = ComfyUISettings(path=folder, python=Path(sys.executable), instances=count, port=free_port())
+    return ComfyUIPool(settings, ShutdownSettings(), cwd=folder, before_start=before.work)
+
+
+async def test_what_comes_before_is_done_once_for_all(tmp_path: Path) -> None:
+    """No ComfyUI is started before it is done, however many there are; then all are."""
+    before, folder = Before(), tmp_path / "ComfyUI"
+    async with preparing(before, folder, count=3) as pool:
+        await eventually(lambda: before.begun == 1)
+        await settle()
+        assert pool.is_preparing
+        assert list(folder.glob("begun-*")) == []
+        before.may_end.set()
+        await eventually(lambda: len(list(folder.glob("begun-*"))) >= 3)
+        assert (before.begun, pool.is_preparing) == (1, False)
+
+
+async def test_what_comes_before_fails_for_all(tmp_path: Path) -> None:
+    """Its error is the answer to everybody who waits for a ComfyUI; none is started."""
+    error = ProvisioningFailed("a custom node does not load", hint="Mend it.")
+    before, folder = Before(error), tmp_path / "ComfyUI"
+    async with preparing(before, folder, count=2) as pool:
+
+        async def job() -> None:
+            async with pool.lease(NONE):
+                pass
+
+        waiting = [asyncio.ensure_future(job()), asyncio.ensure_future(pool.any_ready())]
+        await eventually(lambda: before.begun == 1)
+        before.may_end.set()
+        assert await asyncio.gather(*waiting, return_exceptions=True) == [error] * 2
+        assert [instance.failure for instance in pool.instances] == [error] * 2
+        assert (before.begun, pool.is_preparing, list(folder.glob("begun-*"))) == (1, False, [])
+
+
+async def test_what_comes_before_ends_with_the_pool(tmp_path: Path) -> None:
+    """A worker that is stopped meanwhile does not wait for it."""
+    before = Before()
+    async with preparing(before, tmp_path / "ComfyUI", count=2):
+        await eventually(lambda: before.begun == 1)
+    assert before.begun == 1

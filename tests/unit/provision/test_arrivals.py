@@ -32,6 +32,16 @@ def test_names_are_those_of_a_workflow() -> None:
     assert arrivals.expects("diffusion_models", "whatever.safetensors")
 
 
+def test_where_no_folder_is_known_the_name_alone_counts() -> None:
+    """The loader of a custom node may look anywhere; what is not asked for is still not expected."""
+    arrivals = Arrivals(ENTRIES[:2])
+    for number, place in enumerate(("checkpoints/a.safetensors", "loras/wan/b.safetensors")):
+        arrivals.named(number, place)
+    assert arrivals.expects(None, "wan/b.safetensors")
+    assert arrivals.expects(None, "a.safetensors")
+    assert not arrivals.expects(None, "c.safetensors")
+
+
 def test_a_file_may_be_any_until_its_source_has_told_its_name() -> None:
     """Then it is only that one."""
     arrivals = Arrivals(ENTRIES)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from comfyworker._version import __version__
 from comfyworker.comfyui.instance import ComfyUIInstance
+from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.hosts.http.context import HostContext, context_of
 from comfyworker.jobs import JobStatus
 from comfyworker.service import Counts
@@ -62,7 +63,8 @@ def _workers(instances: tuple[ComfyUIInstance, ...]) -> dict[str, JsonValue]:
 
 async def readiness(context: HostContext) -> tuple[bool, dict[str, JsonValue]]:
     """Return whether a job that comes now would run, and the answer that says why not."""
-    instances = context.worker.pipeline.pool.instances
+    pool = context.worker.pipeline.pool
+    instances = pool.instances
     counts = context.service.counts_now()
     reason = context.reason_to_wait()
     is_ready = any(instance.is_ready for instance in instances) and not counts.is_draining and reason is None
@@ -71,15 +73,17 @@ async def readiness(context: HostContext) -> tuple[bool, dict[str, JsonValue]]:
         "comfyui": [_shown(instance) for instance in instances],
     }
     if not is_ready:
-        answer["reason"] = reason or _reason(instances, is_draining=counts.is_draining)
+        answer["reason"] = reason or _reason(pool, is_draining=counts.is_draining)
     return is_ready, answer
 
 
-def _reason(instances: tuple[ComfyUIInstance, ...], *, is_draining: bool) -> str:
+def _reason(pool: ComfyUIPool, *, is_draining: bool) -> str:
     if is_draining:
         return "the server is shutting down"
-    failures = [instance.failure for instance in instances if instance.failure is not None]
-    return failures[0].message if failures else "ComfyUI is starting"
+    failures = [instance.failure for instance in pool.instances if instance.failure is not None]
+    if failures:
+        return failures[0].message
+    return "custom nodes are being installed" if pool.is_preparing else "ComfyUI is starting"
 
 
 def _shown(instance: ComfyUIInstance) -> dict[str, JsonValue]:

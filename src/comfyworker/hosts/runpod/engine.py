@@ -16,7 +16,7 @@ import structlog
 
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.delivery.choosing import Deliveries
-from comfyworker.errors import ComfyUIUnavailable, WorkerError
+from comfyworker.errors import WorkerError
 from comfyworker.hosts.runpod.answering import broken
 from comfyworker.hosts.runpod.health import wait_given_up, wait_ready
 from comfyworker.hosts.runpod.limits import answer_limit_bytes
@@ -164,5 +164,5 @@ class Engine:
             await wait_ready(pool, self._settings.comfyui)
             depth = self._settings.comfyui.queue_depth
             self._on_broken(await wait_given_up(pool, on_ready=lambda count: self._on_places(count * depth)))
-        except ComfyUIUnavailable as error:
+        except WorkerError as error:  # also what a ComfyUI needs before it can be started
             self._on_broken(error)
