@@ -42,7 +42,7 @@ def test_the_plan_around_the_command(tmp_path: Path) -> None:
     assert (made.url, made.cwd, made.folders) == (
         "http://127.0.0.1:9000",
         base,
-        Folders(input=base / "input", output=base / "output", temp=base / "temp"),
+        Folders(input=base / "input", output=base / "output", temp=base / "temp", models=base / "models"),
     )
 
 

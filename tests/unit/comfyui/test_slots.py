@@ -44,21 +44,24 @@ def bound_port() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        ((), ("/base/input", "/base/output", "/base/temp")),
-        (("--output-directory", "/o"), ("/base/input", "/o", "/base/temp")),
-        (("--output-directory=/o", "--cpu"), ("/base/input", "/o", "/base/temp")),
-        (("--input-directory", "in"), ("/base/in", "/base/output", "/base/temp")),
-        (("--temp-directory", "/t"), ("/base/input", "/base/output", "/t/temp")),
-        (("--base-directory", "/other"), ("/other/input", "/other/output", "/other/temp")),
-        (("--base-directory=sub", "--temp-directory=t"), ("/base/sub/input", "/base/sub/output", "/base/t/temp")),
-        (("--listen", "--output-directory", "/o"), ("/base/input", "/o", "/base/temp")),
-        (("--output-directory", "/1", "--output-directory", "/2"), ("/base/input", "/2", "/base/temp")),
+        ((), ("/base/input", "/base/output", "/base/temp", "/base/models")),
+        (("--output-directory", "/o"), ("/base/input", "/o", "/base/temp", "/base/models")),
+        (("--output-directory=/o", "--cpu"), ("/base/input", "/o", "/base/temp", "/base/models")),
+        (("--input-directory", "in"), ("/base/in", "/base/output", "/base/temp", "/base/models")),
+        (("--temp-directory", "/t"), ("/base/input", "/base/output", "/t/temp", "/base/models")),
+        (("--base-directory", "/other"), ("/other/input", "/other/output", "/other/temp", "/other/models")),
+        (
+            ("--base-directory=sub", "--temp-directory=t"),
+            ("/base/sub/input", "/base/sub/output", "/base/t/temp", "/base/sub/models"),
+        ),
+        (("--listen", "--output-directory", "/o"), ("/base/input", "/o", "/base/temp", "/base/models")),
+        (("--output-directory", "/1", "--output-directory", "/2"), ("/base/input", "/2", "/base/temp", "/base/models")),
     ],
 )
-def test_folders_from_flags(args: tuple[str, ...], expected: tuple[str, str, str]) -> None:
+def test_folders_from_flags(args: tuple[str, ...], expected: tuple[str, str, str, str]) -> None:
     """Both spellings of each flag count, the last one wins, and relative folders lie below the base."""
-    given, output, temp = (Path(part) for part in expected)
-    assert folders_from_args(BASE, args) == Folders(input=given, output=output, temp=temp)
+    given, output, temp, models = (Path(part) for part in expected)
+    assert folders_from_args(BASE, args) == Folders(input=given, output=output, temp=temp, models=models)
 
 
 def test_the_first_slot_uses_the_plain_folders() -> None:
@@ -79,7 +82,7 @@ def test_further_slots_keep_to_folders_of_their_own(args: tuple[str, ...], outpu
     added = output_args(folders_from_args(BASE, args), 2)
     assert added == ("--output-directory", output, "--temp-directory", temp)
     assert folders_from_args(BASE, (*args, *added)) == Folders(
-        input=Path("/base/input"), output=Path(output), temp=Path(temp) / "temp"
+        input=Path("/base/input"), output=Path(output), temp=Path(temp) / "temp", models=Path("/base/models")
     )
 
 

@@ -12,6 +12,7 @@ EXAMPLES: dict[str, object] = {
     "modifier": "",
     "modifications": {},
     "images": [],
+    "models": [],
     "overrides": [],
     "output": {},
     "s3": {},
