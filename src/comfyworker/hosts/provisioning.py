@@ -96,7 +96,7 @@ class Provisioning:
         if self._provisioner is None:
             return
         try:
-            with self._phase(MODELS):
+            with self._phase(MODELS, is_awaited=False):
                 applied = await self._provisioner.apply_models()
         except WorkerError as error:
             self._provisioner.arrivals.end_all(JobError.of(error))
@@ -104,8 +104,8 @@ class Provisioning:
             return
         _log_applied(MODELS, applied)
 
-    def _phase(self, name: str) -> contextlib.AbstractContextManager[None]:
-        return self._startup.phase(name) if self._startup is not None else contextlib.nullcontext()
+    def _phase(self, name: str, *, is_awaited: bool = True) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._startup is None else self._startup.phase(name, is_awaited=is_awaited)
 
 
 @contextlib.asynccontextmanager

@@ -54,14 +54,15 @@ class Startup:
         self._begun: dict[str, float] = {PROCESS: 0.0}
         self._ended: dict[str, float] = {PROCESS: self._now()}
         self._expected: set[str] = set()
+        self._beside: set[str] = set()
         self._is_wanted = False
         self._total_s: float | None = None
         self._is_taken = False
 
     @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str, *, is_awaited: bool = True) -> Iterator[None]:
         """Note the block as a phase; it ends with the block, whatever ends that."""
-        self.begin(name)
+        self.begin(name, is_awaited=is_awaited)
         try:
             yield
         finally:
@@ -72,11 +73,18 @@ class Startup:
         with self._lock:
             self._expected.update(names)
 
-    def begin(self, name: str) -> None:
-        """Note that a phase begins; one that has begun before, or comes after the start, is not noted."""
+    def begin(self, name: str, *, is_awaited: bool = True) -> None:
+        """Note that a phase begins; one that has begun before, or comes after the start, is not noted.
+
+        Args:
+            name: The phase.
+            is_awaited: Whether the worker is ready only when it has ended.
+        """
         with self._lock:
             if self._total_s is None:
                 self._begun.setdefault(name, self._now())
+                if not is_awaited:
+                    self._beside.add(name)
 
     def end(self, name: str) -> None:
         """Note that a phase has ended; only the first end of a phase that has begun counts."""
@@ -134,7 +142,7 @@ class Startup:
     def _look(self) -> None:
         """Take note, once, that it is ready, if it is."""
         with self._lock:
-            waits_for = (self._begun.keys() | self._expected) - self._ended.keys()
+            waits_for = (self._begun.keys() | self._expected) - self._ended.keys() - self._beside
             if waits_for or not self._is_wanted or self._total_s is not None:
                 return
             self._total_s = self._now()

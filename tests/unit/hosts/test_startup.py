@@ -54,6 +54,16 @@ def test_it_is_ready_when_asked_for_and_all_phases_have_ended() -> None:
     assert startup.is_ready
 
 
+def test_a_phase_beside_the_start_is_not_waited_for() -> None:
+    """Models may come for an hour; the worker serves meanwhile, and its start is over."""
+    startup = Startup()
+    startup.begin("models", is_awaited=False)
+    startup.ready()
+    assert startup.is_ready
+    startup.end("models")
+    assert names_of(startup.so_far()) == ["process", "models"]
+
+
 def test_nothing_is_ready_that_nobody_calls_ready() -> None:
     """Phases follow upon each other, so none of them is the last by itself."""
     startup = Startup()
