@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from comfyworker.comfyui.model_sources import ModelSources
 from comfyworker.comfyui.pool import ComfyUIPool
@@ -21,9 +21,11 @@ from comfyworker.hosts.provisioning import provisioning
 from comfyworker.hosts.startup import COMFYUI, Startup
 from comfyworker.jobs import JobRequest, JobResult, JobStatus
 from comfyworker.modifiers import load_modifiers
-from comfyworker.pipeline import Pipeline, ProgressSink
 from comfyworker.settings import Settings
 from comfyworker.webhooks import Webhooks
+
+if TYPE_CHECKING:  # see open_pipeline
+    from comfyworker.pipeline import Pipeline, ProgressSink
 
 _LAST_WORDS_WITHIN_S = 5.0
 _Told = TypeVar("_Told")
@@ -60,11 +62,13 @@ async def open_pipeline(
             before_start=made_ready.make_nodes if made_ready is not None else None,
         )
         arrivals = made_ready.arrivals if made_ready is not None else None
-        async with (
-            pool,
-            Pipeline(pool, settings, modifiers, deliveries=deliveries, cwd=cwd, arrivals=arrivals) as pipeline,
-        ):
-            yield pipeline
+        async with pool:
+            # Loaded only now: ComfyUI starts meanwhile.
+            from comfyworker.pipeline import Pipeline  # noqa: PLC0415  # as said above
+
+            pipeline = Pipeline(pool, settings, modifiers, deliveries=deliveries, cwd=cwd, arrivals=arrivals)
+            async with pipeline:
+                yield pipeline
 
 
 class Worker:

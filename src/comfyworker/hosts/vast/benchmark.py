@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -25,8 +26,10 @@ from comfyworker.finishing import in_thread
 from comfyworker.hosts.vast.benchmark_workflow import SEEDS, Benchmark, find_benchmark
 from comfyworker.hosts.vast.scores import Scores, score_key
 from comfyworker.jobs import Artifact, JobError
-from comfyworker.pipeline import Pipeline
 from comfyworker.settings import Settings
+
+if TYPE_CHECKING:  # it is loaded while ComfyUI starts
+    from comfyworker.pipeline import Pipeline
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import structlog
@@ -23,10 +23,12 @@ from comfyworker.dialects import dialect_named
 from comfyworker.errors import InvalidSettings, Problem, WorkerError
 from comfyworker.hosts.vast.workload import workload_of
 from comfyworker.jobs import RANDOM_INT, JobRequest
-from comfyworker.pipeline import Pipeline
 from comfyworker.settings import Settings, VastSettings
 from comfyworker.workflow.graph import is_link
 from comfyworker.workflow.node_classes import NodeClasses
+
+if TYPE_CHECKING:  # it is loaded while ComfyUI starts
+    from comfyworker.pipeline import Pipeline
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
