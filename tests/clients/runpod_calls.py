@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import runpod  # type: ignore[import-not-found]  # not installed where mypy runs
-from runpod.http_client import AsyncClientSession  # type: ignore[import-not-found]  # not installed where mypy runs
+import runpod
+from runpod.http_client import AsyncClientSession
 
 ENDPOINT_ID = "local"
 POLL_INTERVAL_S = 0.05
