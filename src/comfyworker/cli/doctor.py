@@ -17,7 +17,15 @@ from comfyworker.comfyui.diagnosis import diagnose
 from comfyworker.comfyui.finding import Finding, Level, worst_level
 from comfyworker.delivery.store import check_store_settings, find_location
 from comfyworker.errors import InvalidSettings, WorkerError
-from comfyworker.settings import Settings, load_settings, near_misses, process_environment
+from comfyworker.settings import (
+    SettingFile,
+    Settings,
+    exposed_files,
+    load_settings,
+    near_misses,
+    process_environment,
+    read_setting_files,
+)
 
 _MARKS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
 
@@ -43,7 +51,8 @@ def doctor(
 
 def _read_settings() -> tuple[Settings, list[Finding]]:
     """Return the settings, those that do not fit left at their defaults, and what is to be said about them."""
-    findings = [
+    files, findings = _read_files()
+    findings += [
         Finding(
             area="settings",
             level=Level.WARNING,
@@ -51,10 +60,11 @@ def _read_settings() -> tuple[Settings, list[Finding]]:
             advice=f"Did you mean {meant}?",
             facts={"name": name, "meant": meant},
         )
-        for name, meant in near_misses()
+        for name, meant in (*near_misses(), *(pair for file in files for pair in near_misses(file.values)))
     ]
     try:
-        return load_settings(), findings or [Finding(area="settings", level=Level.OK, text="Every setting fits.")]
+        settings = load_settings(files=files)
+        return settings, findings or [Finding(area="settings", level=Level.OK, text="Every setting fits.")]
     except InvalidSettings as error:
         bad = {name for problem in error.problems for name in (problem.path or "").split()}
         findings += [
@@ -68,10 +78,35 @@ def _read_settings() -> tuple[Settings, list[Finding]]:
             for problem in error.problems
         ]
     rest = {name: value for name, value in process_environment().items() if name not in bad}
+    fitting = [
+        file.model_copy(update={"values": {name: value for name, value in file.values.items() if name not in bad}})
+        for file in files
+    ]
     try:
-        return load_settings(rest), findings
+        return load_settings(rest, fitting), findings
     except InvalidSettings:
         return load_settings({}), findings  # another of its aliases is wrong as well, and is told after this one
+
+
+def _read_files() -> tuple[tuple[SettingFile, ...], list[Finding]]:
+    """Return the files of settings, none if one has a bad line, and what is to be said about them."""
+    try:
+        files = read_setting_files(Path.cwd(), process_environment())
+    except InvalidSettings as error:
+        return (), [
+            Finding(area="settings", level=Level.PROBLEM, text=f"{problem.message}.", advice=error.hint)
+            for problem in error.problems
+        ]
+    return files, [
+        Finding(
+            area="settings",
+            level=Level.WARNING,
+            text=f"{file.label} holds a secret and others than its owner may read it.",
+            advice="chmod 600 keeps them out.",
+            facts={"file": file.label},
+        )
+        for file in exposed_files(files)
+    ]
 
 
 def _storage_findings(settings: Settings) -> list[Finding]:

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
 
 import structlog
 import typer
@@ -14,7 +15,16 @@ import typer
 from comfyworker.errors import WorkerError
 from comfyworker.jobs import JobError
 from comfyworker.logs import configure_logs
-from comfyworker.settings import Settings, load_settings, near_misses
+from comfyworker.settings import (
+    Settings,
+    exposed_files,
+    load_settings,
+    near_misses,
+    process_environment,
+    read_setting_files,
+    set_environment_defaults,
+    values_of_files,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -26,6 +36,14 @@ EXIT_TERMINATED = 143
 T = TypeVar("T")
 
 _LOG_LINES = 12
+# What Hugging Face's library reads by itself, in ComfyUI's custom nodes as here.
+_READ_BY_LIBRARIES: Final = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+)
 
 
 def prepare(*, quiet_level: str | None = None) -> Settings:
@@ -35,15 +53,20 @@ def prepare(*, quiet_level: str | None = None) -> Settings:
         quiet_level: Level to log at unless LOG_LEVEL says otherwise, for commands that show progress themselves.
     """
     try:
-        settings = load_settings()
+        files = read_setting_files(Path.cwd(), process_environment())
+        settings = load_settings(files=files)
     except WorkerError as error:
         fail(JobError.of(error))
     log_settings = settings.log
     if quiet_level is not None and "level" not in log_settings.model_fields_set:
         log_settings = log_settings.model_copy(update={"level": quiet_level})
     configure_logs(log_settings)
-    for name, meant in near_misses():
+    for name, meant in (*near_misses(), *(pair for file in files for pair in near_misses(file.values))):
         log.warning("settings.unknown_name", name=name, meant=meant)
+    for file in exposed_files(files):
+        log.warning("settings.file_exposed", file=file.label, advice="chmod 600 keeps others from its secrets")
+    found = values_of_files(files)
+    set_environment_defaults({name: found[name][0] for name in _READ_BY_LIBRARIES if name in found})
     return settings
 
 

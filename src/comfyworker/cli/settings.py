@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +14,14 @@ from rich.table import Table
 
 from comfyworker.cli.running import prepare
 from comfyworker.redaction import hide_credentials, hide_queries
-from comfyworker.settings import SettingEntry, Settings, list_settings
+from comfyworker.settings import (
+    SettingEntry,
+    Settings,
+    list_settings,
+    process_environment,
+    read_setting_files,
+    values_of_files,
+)
 
 
 def show_settings(
@@ -22,23 +31,36 @@ def show_settings(
 
     Examples: `comfyworker settings`, `JOB_TIMEOUT_S=60 comfyworker settings --json`
     """
+    environ = process_environment()  # as it was given: prepare() hands on to libraries what files say
     settings = prepare(quiet_level="warning")
+    found = values_of_files(read_setting_files(Path.cwd(), environ), environ)
+    files = {name: file.label for name, (_, file) in found.items()}
     rows = [(entry, *_value(settings, entry)) for entry in list_settings()]
     if as_json:
         typer.echo(
-            json.dumps({entry.names[0]: {"value": value, "is_set": is_set} for entry, value, is_set in rows}, indent=2)
+            json.dumps(
+                {
+                    entry.names[0]: {"value": value, "is_set": is_set, "from": _source(entry, files, is_set=is_set)}
+                    for entry, value, is_set in rows
+                },
+                indent=2,
+            )
         )
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("variable", "value", "from", "what it does"):
         table.add_column(heading, overflow="fold")
     for entry, value, is_set in rows:
-        table.add_row(", ".join(entry.names), value, "environment" if is_set else "default", entry.description)
+        table.add_row(", ".join(entry.names), value, _source(entry, files, is_set=is_set), entry.description)
     Console().print(table)
 
 
+def _source(entry: SettingEntry, files: Mapping[str, str], *, is_set: bool) -> str:
+    return next((files[name] for name in entry.names if name in files), "environment" if is_set else "default")
+
+
 def _value(settings: Settings, entry: SettingEntry) -> tuple[str, bool]:
-    """Return a setting's value for people, and whether the environment gave it."""
+    """Return a setting's value for people, and whether the environment or a file gave it."""
     group = getattr(settings, entry.group)
     value, is_set = getattr(group, entry.field), entry.field in group.model_fields_set
     if isinstance(value, SecretStr):

@@ -1,9 +1,10 @@
 """Every environment variable of the worker, once.
 
-Nothing else reads the environment. Parts of what `load_settings()` returns are passed down: the delivery room gets
-`DeliverySettings`, never `Settings`.
+Nothing else reads the environment, or `.secrets` and `.env`. Parts of what `load_settings()` returns are passed down:
+the delivery room gets `DeliverySettings`, never `Settings`.
 """
 
+from comfyworker.settings.dotenv import SettingFile, read_setting_files
 from comfyworker.settings.groups import (
     ComfyUISettings,
     InputSettings,
@@ -17,11 +18,13 @@ from comfyworker.settings.loading import (
     SettingEntry,
     Settings,
     environment_names,
+    exposed_files,
     list_settings,
     load_settings,
     near_misses,
     process_environment,
     set_environment_defaults,
+    values_of_files,
 )
 from comfyworker.settings.outward import DeliverySettings, StateSettings, StoreSettings, WebhookSettings
 from comfyworker.settings.platform import PlatformSettings
@@ -44,6 +47,7 @@ __all__ = [
     "QueueSettings",
     "RunPodSettings",
     "SettingEntry",
+    "SettingFile",
     "Settings",
     "ShutdownSettings",
     "StateSettings",
@@ -52,9 +56,12 @@ __all__ = [
     "VolumeSettings",
     "WebhookSettings",
     "environment_names",
+    "exposed_files",
     "list_settings",
     "load_settings",
     "near_misses",
     "process_environment",
+    "read_setting_files",
     "set_environment_defaults",
+    "values_of_files",
 ]

@@ -1,11 +1,11 @@
-"""Settings read from the environment: `load_settings()` is called once, at the entry point."""
+"""Settings read from the environment and files: `load_settings()` is called once, at the entry point."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from comfyworker.errors import InvalidSettings, Problem
 from comfyworker.redaction import hide_credentials
+from comfyworker.settings.dotenv import SettingFile
 from comfyworker.settings.groups import (
     ComfyUISettings,
     Group,
@@ -133,7 +134,39 @@ def _is_set(environ: Mapping[str, str], name: str) -> bool:
     return bool(environ.get(name, "").strip())
 
 
-def _read_group(group: type[Group], environ: Mapping[str, str], problems: list[Problem]) -> Group | None:
+def values_of_files(
+    files: Sequence[SettingFile], environ: Mapping[str, str] | None = None
+) -> dict[str, tuple[str, SettingFile]]:
+    """Return the variables that files set, each with its value and its file.
+
+    What no setting is named, and a setting that has a value from a source before, under any of its names, is left out.
+
+    Args:
+        files: The files, the one that wins first.
+        environ: The variables that win over all files; None takes the process's own.
+    """
+    variables = os.environ if environ is None else environ
+    found: dict[str, tuple[str, SettingFile]] = {}
+    for entry in list_settings():
+        if any(_is_set(variables, name) for name in entry.names):
+            continue
+        for file in files:
+            given = {name: (file.values[name], file) for name in entry.names if _is_set(file.values, name)}
+            if given:
+                found.update(given)
+                break
+    return found
+
+
+def exposed_files(files: Sequence[SettingFile]) -> tuple[SettingFile, ...]:
+    """Return the files that hold a secret and that others than their owner may read or write."""
+    secrets = [name for entry in list_settings() if entry.is_secret for name in entry.names]
+    return tuple(file for file in files if file.is_open and any(_is_set(file.values, name) for name in secrets))
+
+
+def _read_group(
+    group: type[Group], environ: Mapping[str, str], of_files: Mapping[str, str], problems: list[Problem]
+) -> Group | None:
     values: dict[str, str] = {}
     for field_name, field in group.model_fields.items():
         names = [_spell_out(name, group, environ) for name in environment_names(field)]
@@ -146,38 +179,55 @@ def _read_group(group: type[Group], environ: Mapping[str, str], problems: list[P
     try:
         return group.model_validate(values)
     except ValidationError as error:
-        problems.extend(_problem(group, item) for item in error.errors(include_url=False))
+        problems.extend(_problem(group, item, of_files) for item in error.errors(include_url=False))
         return None
 
 
-def _problem(group: type[Group], item: ErrorDetails) -> Problem:
-    """Say one bad value in the words of the environment; a secret's value is never repeated."""
+_QUOTED = re.compile(r"'([^']*)'")
+
+
+def _hide_quoted(text: str, *, given: str) -> str:
+    """Return `text` without the quotations from `given`; what would be right may be quoted as well, and stays."""
+    return _QUOTED.sub(lambda found: "'…'" if found[1].lower() in given.lower() else found[0], text)
+
+
+def _problem(group: type[Group], item: ErrorDetails, of_files: Mapping[str, str]) -> Problem:
+    """Say one bad value in the words of the environment; neither a secret's value nor a file's is ever repeated."""
     located = str(item["loc"][0])
     for field_name, field in group.model_fields.items():
         names = environment_names(field)
         if located == field_name or located in names:
             received = "" if "SecretStr" in str(field.annotation) else hide_credentials(f" (it is '{item['input']}')")
             reason = hide_credentials(item["msg"].removeprefix("Value error, "))
+            file = next((of_files[name] for name in names if name in of_files), None)
+            if file is not None:
+                # Whoever mistook a line may have written a key there.
+                received = f" (in {file})"
+                reason = _hide_quoted(reason, given=str(item["input"]))
             return Problem(message=f"{names[0]}: {reason}{received}", path=names[0], code="invalid_value")
     return Problem(message=f"{located}: {item['msg']}", path=located, code="invalid_value")
 
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read all settings from the environment.
+def load_settings(environ: Mapping[str, str] | None = None, files: Sequence[SettingFile] = ()) -> Settings:
+    """Read all settings from the environment, and from files what that does not set.
 
     Args:
         environ: The variables to read; None takes the process's own.
+        files: What `read_setting_files()` found, the one that wins first.
 
     Raises:
         InvalidSettings: with *every* variable that does not fit, and every pair of aliases that disagree.
     """
     variables = os.environ if environ is None else environ
     problems: list[Problem] = []
-    groups = {name: _read_group(group, variables, problems) for name, group in _groups()}
+    found = values_of_files(files, variables)
+    variables = {**variables, **{name: value for name, (value, _) in found.items()}}
+    of_files = {name: file.label for name, (_, file) in found.items()}
+    groups = {name: _read_group(group, variables, of_files, problems) for name, group in _groups()}
     if problems:
         raise InvalidSettings(
             "; ".join(problem.message for problem in problems),
-            hint="Correct or unset these environment variables; `comfyworker settings` lists all of them.",
+            hint="Correct or unset these variables; `comfyworker settings` lists all of them.",
             problems=problems,
         )
     return Settings.model_validate(groups)
