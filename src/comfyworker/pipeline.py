@@ -296,16 +296,21 @@ class Pipeline:
                 log.warning("job.requeued", error=error.message)
 
     async def _mend(self, job: RunningJob, instance: ComfyUIInstance, refusal: InvalidWorkflow) -> None:
-        """Fetch the models that ComfyUI itself has found missing: what custom nodes load, only they can judge.
+        """Wait for models that ComfyUI itself has found missing, or fetch them: what custom nodes load, only they know.
 
         Raises:
             InvalidWorkflow: that is not all, or not allowed.
+            ProvisioningFailed: one that config.yml asks for cannot be had.
         """
         with job.counted_as(Stage.PREPARE):
             job.enter(Stage.PREPARE)
-            wanted = await self._fetchable(job, instance, await instance.node_classes(), refusal)
-            named = (problem.class_type for problem in refusal.problems if problem.class_type is not None)
-            await self._fetch_models(job, instance, wanted, frozenset(named))
+            classes = await instance.node_classes()
+            named = frozenset(problem.class_type for problem in refusal.problems if problem.class_type is not None)
+            if await self._wait_for_arrivals(job, classes, refusal):
+                await instance.refresh_classes(named)
+                return
+            wanted = await self._fetchable(job, instance, classes, refusal)
+            await self._fetch_models(job, instance, wanted, named)
 
     async def _execute(
         self,
@@ -379,22 +384,32 @@ class Pipeline:
         """
         if self._arrivals is None:
             return classes
-        # What reads a config.yml takes its time to import, and few jobs need it.
-        from comfyworker.provision.proposal import find_missing  # noqa: PLC0415  # as above
-
         try:
             self._assemble(job, classes)
         except InvalidWorkflow as error:
-            missing = find_missing(error, job.request, job.graph, classes)
-        else:
-            return classes
+            has_come = await self._wait_for_arrivals(job, classes, error)
+            return await instance.refresh_classes(class_types) if has_come else classes
+        return classes
+
+    async def _wait_for_arrivals(self, job: RunningJob, classes: NodeClasses, refusal: InvalidWorkflow) -> bool:
+        """Wait for what a refused workflow lacks and config.yml asks for; return whether any of it has come meanwhile.
+
+        Raises:
+            ProvisioningFailed: one of them cannot be had.
+        """
+        if self._arrivals is None:
+            return False
+        # What reads a config.yml takes its time to import, and few jobs need it.
+        from comfyworker.provision.proposal import find_missing  # noqa: PLC0415  # as above
+
+        missing = find_missing(refusal, job.request, job.graph, classes)
         has_come = False
         for model in missing.models if missing is not None else ():
             if self._arrivals.expects(model.destination, model.filename):
                 has_come = True
                 job.say(f"waiting for {model.filename}, which is being downloaded")
             await self._arrivals.wait(model.destination, model.filename)  # also tells why one did not come
-        return await instance.refresh_classes(class_types) if has_come else classes
+        return has_come
 
     async def _fetchable(
         self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses, error: InvalidWorkflow
