@@ -34,7 +34,8 @@ def settings_page() -> str:
         "Every setting is an environment variable.",
         "An empty variable counts as unset.",
         "Values that do not fit are reported all at once, before anything is started.",
-        "`comfyworker settings` shows every value as it is now.",
+        "What the environment does not set may stand in `.secrets` or `.env` in the working directory.",
+        "`comfyworker settings` shows every value as it is now, and where it is from.",
         "`comfyworker doctor` names variables that were probably misspelt.",
     ]
     for group, entries in groupby(list_settings(), key=lambda entry: entry.group):

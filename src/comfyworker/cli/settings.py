@@ -27,7 +27,7 @@ from comfyworker.settings import (
 def show_settings(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
 ) -> None:
-    """List every setting: its environment variable, its value now, and what it does. Secrets are masked.
+    """List every setting: its environment variable, its value and source, and what it does. Secrets are masked.
 
     Examples: `comfyworker settings`, `JOB_TIMEOUT_S=60 comfyworker settings --json`
     """
