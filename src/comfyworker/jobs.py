@@ -242,11 +242,6 @@ class JobRequest(_Record):
     warnings: tuple[str, ...] = ()
     """What the dialect noticed: keys that nobody knows, values that were put right."""
 
-    def log_context(self) -> dict[str, JsonValue]:
-        """Return what a log may say of this job: no payload, no secret."""
-        context: dict[str, JsonValue] = {"job_id": self.id, "nodes": len(self.workflow or ()), "files": len(self.files)}
-        return context if self.modifier is None else {**context, "modifier": self.modifier}
-
 
 class Progress(_Record):
     """How far a job is; each snapshot is complete in itself, and `value` never falls."""
