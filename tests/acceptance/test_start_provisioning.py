@@ -268,7 +268,7 @@ async def test_killed_while_a_model_comes(machine: Machine) -> None:
     """The next start goes on with the file where it stopped, and ends as one that was not killed."""
     machine.write(models=[machine.model()])
     async with machine.start() as server:
-        await eventually(lambda: kept(machine) > 4 * 1024 * 1024, within_s=WITHIN_S)
+        await eventually(lambda: kept(machine) > 0, within_s=WITHIN_S)
         await server.kill()
     sent_before, was_kept = machine.server.sent[MODEL], kept(machine)
     assert not machine.model_path.exists()
