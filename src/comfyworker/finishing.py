@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TypeVar
 
 import structlog
@@ -68,3 +68,21 @@ async def in_thread(work: Callable[[], _T]) -> _T:
                 await asyncio.wait((future,))
         future.exception()  # Looked at, or asyncio would complain that nobody did.
         raise
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[object, object, None], *, name: str) -> AsyncIterator[None]:
+    """Run `work` while the block runs, and cancel it at the block's end; what the block raises leaves as it is.
+
+    Args:
+        work: What is done meanwhile.
+        name: The task's name.
+    """
+    # Not `async with`: the group would wrap what the block raises.
+    group = await asyncio.TaskGroup().__aenter__()
+    task = group.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await group.__aexit__(None, None, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from comfyworker.errors import WorkerError
-from comfyworker.finishing import in_thread
+from comfyworker.finishing import beside, in_thread
 from comfyworker.hosts.startup import COMFYUI, Startup
-from comfyworker.jobs import JobError
 from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.reporting import Item, ItemKind, ItemResult, ItemStatus
 from comfyworker.settings import Settings
@@ -32,45 +30,17 @@ _TELL_EVERY_S = 10.0
 
 
 class Provisioning:
-    """Makes the config.yml that applies true, once, while a worker starts; the pool and the pipeline wait for parts."""
+    """Makes one config.yml true while a worker starts; the pool and the pipeline wait for parts of it."""
 
-    def __init__(self, settings: Settings, *, cwd: Path, startup: Startup | None = None) -> None:
-        """Prepare; nothing is looked at yet."""
-        self._settings = settings
-        self._cwd = cwd
+    def __init__(self, provisioner: Provisioner, startup: Startup | None) -> None:
+        """Let `provisioner` do it, and tell `startup` of the phases."""
+        self._provisioner = provisioner
         self._startup = startup
-        self._provisioner: Provisioner | None = None
 
     @property
-    def arrivals(self) -> Arrivals | None:
-        """The models that are on their way; None if none were asked for."""
-        return self._provisioner.arrivals if self._provisioner is not None else None
-
-    async def find(self) -> bool:
-        """Look which config.yml applies; return whether there is one that is not true already.
-
-        Raises:
-            InvalidConfig: it is wrong.
-            ComfyUINotFound: a setting names a ComfyUI that is none.
-        """
-        from comfyworker.provision.config.finding import find_config  # noqa: PLC0415  # only where there may be one
-        from comfyworker.provision.place import find_place  # noqa: PLC0415  # as above
-        from comfyworker.provision.state import is_unchanged  # noqa: PLC0415  # as above
-
-        settings = self._settings
-        place = await in_thread(lambda: find_place(settings.comfyui, settings.volume, cwd=self._cwd))
-        found = await in_thread(lambda: find_config(settings.provision, volume=place.volume, cwd=self._cwd))
-        if found is None:
-            return False
-        wanted = {"models": len(found.config.models), "nodes": len(found.config.nodes)}
-        if await in_thread(lambda: is_unchanged(found, place)):
-            log.info("provision.unchanged", origin=str(found.origin), **wanted)
-            return False
-        from comfyworker.provision.apply import Provisioner  # noqa: PLC0415  # brings HTTP clients
-
-        log.info("provision.begun", origin=str(found.origin), **wanted)
-        self._provisioner = Provisioner(found, place, settings.provision, settings.store, reporter=LogReporter())
-        return True
+    def arrivals(self) -> Arrivals:
+        """The models that are on their way."""
+        return self._provisioner.arrivals
 
     async def make_nodes(self) -> None:
         """Make custom nodes and packages ready; ComfyUI is started when this returns.
@@ -80,10 +50,8 @@ class Provisioning:
             ComfyUINotFound: there is no ComfyUI on this disk to install into.
             InsufficientStorage: the disk is full.
         """
-        from comfyworker.provision.apply import raise_failures  # noqa: PLC0415  # as above
+        from comfyworker.provision.apply import raise_failures  # noqa: PLC0415  # brings HTTP clients
 
-        if self._provisioner is None:
-            return
         with self._phase(NODES):
             applied = await self._provisioner.apply_nodes()
         _log_applied(NODES, applied)
@@ -93,13 +61,10 @@ class Provisioning:
 
     async def make_models(self) -> None:
         """Make models ready. What fails is logged, and is the answer to the jobs that need it."""
-        if self._provisioner is None:
-            return
         try:
             with self._phase(MODELS, is_awaited=False):
                 applied = await self._provisioner.apply_models()
         except WorkerError as error:
-            self._provisioner.arrivals.end_all(JobError.of(error))
             log.error("provision.failed", part=MODELS, code=error.code, error=error.message)  # noqa: TRY400  # it is told
             return
         _log_applied(MODELS, applied)
@@ -121,26 +86,41 @@ async def provisioning(
         InvalidConfig: the config.yml is wrong.
         ComfyUINotFound: a setting names a ComfyUI that is none.
     """
-    made_ready: Provisioning | None = None
+    provisioner: Provisioner | None = None
     if settings.provision.at_start and settings.comfyui.api_urls:
         log.warning("provision.skipped", reason="the ComfyUI of COMFY_API_URL is not this worker's to change")
     elif settings.provision.at_start:
-        made_ready = Provisioning(settings, cwd=cwd, startup=startup)
-        made_ready = made_ready if await made_ready.find() else None
-    if made_ready is None:
+        provisioner = await _find_provisioner(settings, cwd)
+    if provisioner is None:
         if startup is not None:
             startup.begin(COMFYUI)
         yield None
         return
     if startup is not None:
         startup.expect(COMFYUI)
-    group = await asyncio.TaskGroup().__aenter__()
-    models = group.create_task(made_ready.make_models(), name="bringing models")
-    try:
+    made_ready = Provisioning(provisioner, startup)
+    async with beside(made_ready.make_models(), name="bringing models"):
         yield made_ready
-    finally:  # the group is not told of the body's error: it would wrap it
-        models.cancel()
-        await group.__aexit__(None, None, None)
+
+
+async def _find_provisioner(settings: Settings, cwd: Path) -> Provisioner | None:
+    """Return what makes the config.yml true that applies; None if there is none, or it is true already."""
+    from comfyworker.provision.config.finding import find_config  # noqa: PLC0415  # only where there may be one
+    from comfyworker.provision.place import find_place  # noqa: PLC0415  # as above
+    from comfyworker.provision.state import is_unchanged  # noqa: PLC0415  # as above
+
+    place = await in_thread(lambda: find_place(settings.comfyui, settings.volume, cwd=cwd))
+    found = await in_thread(lambda: find_config(settings.provision, volume=place.volume, cwd=cwd))
+    if found is None:
+        return None
+    wanted = {"models": len(found.config.models), "nodes": len(found.config.nodes)}
+    if await in_thread(lambda: is_unchanged(found, place)):
+        log.info("provision.unchanged", origin=str(found.origin), **wanted)
+        return None
+    from comfyworker.provision.apply import Provisioner  # noqa: PLC0415  # brings HTTP clients
+
+    log.info("provision.begun", origin=str(found.origin), **wanted)
+    return Provisioner(found, place, settings.provision, settings.store, reporter=LogReporter())
 
 
 def _log_applied(part: str, applied: Applied) -> None:

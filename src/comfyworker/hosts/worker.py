@@ -15,7 +15,7 @@ from comfyworker.comfyui.previews import PreviewSink
 from comfyworker.comfyui.succession import Succession
 from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.errors import WorkerError
-from comfyworker.finishing import finish
+from comfyworker.finishing import beside, finish
 from comfyworker.hosts.notices import Notices
 from comfyworker.hosts.provisioning import provisioning
 from comfyworker.hosts.startup import COMFYUI, Startup
@@ -228,19 +228,11 @@ async def open_worker(
         yield Worker(pipeline, webhooks, startup=startup)
 
 
-@contextlib.asynccontextmanager
-async def _noted(pool: ComfyUIPool, startup: Startup | None) -> AsyncIterator[None]:
+def _noted(pool: ComfyUIPool, startup: Startup | None) -> contextlib.AbstractAsyncContextManager[None]:
     """Tell `startup` when the first ComfyUI answers, if one does before the context ends."""
     if startup is None:
-        yield
-        return
-    group = await asyncio.TaskGroup().__aenter__()
-    noting = group.create_task(_note_comfyui(pool, startup), name="noting when ComfyUI is up")
-    try:
-        yield
-    finally:  # the group is not told of the body's error: it would wrap it
-        noting.cancel()
-        await group.__aexit__(None, None, None)
+        return contextlib.nullcontext()
+    return beside(_note_comfyui(pool, startup), name="noting when ComfyUI is up")
 
 
 async def _note_comfyui(pool: ComfyUIPool, startup: Startup) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from comfyworker.finishing import beside
 from comfyworker.jobs import Progress
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -41,17 +42,11 @@ class ProgressReports:
 
         A report that is on its way at the end gets two seconds.
         """
-        # Not `async with`: the group would wrap what the body raises.
-        group = await asyncio.TaskGroup().__aenter__()
-        task = group.create_task(self._report(), name="progress to RunPod")
-        try:
+        async with beside(self._report(), name="progress to RunPod"):
             yield
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WITHIN_S):
                     await self._is_free.wait()
-        finally:
-            task.cancel()
-            await group.__aexit__(None, None, None)
 
     async def _report(self) -> None:
         while True:
