@@ -111,6 +111,8 @@ def _link() -> bytes:
         (b"<html>sorry</html>", "no whole ZIP"),
         (make_zip({"a.py": "x" * 5000})[:-40], "no whole ZIP"),
     ],
+    # A ZIP holds the time of its making, and as a name it would differ between the processes of one test run.
+    ids=["parent", "absolute", "backslashes", "git-folder", "link", "no-zip", "cut-off"],
 )
 async def test_a_bad_archive_changes_nothing(
     packs: NodePacks, registry: ComfyRegistry, base_dir: Path, archive: bytes, reason: str
