@@ -7,6 +7,7 @@ answer of the name server led to.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from comfyworker.deferred import aiohttp
@@ -15,6 +16,8 @@ from comfyworker.outbound.addresses import refusal
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
 
+_Target = tuple[int, int, int, str, tuple[object, ...]]
+"""What `socket.getaddrinfo` tells of one address."""
 _HEADERS = {
     # Compressed bodies are neither wanted nor taken, so nothing can unfold into more than was counted.
     "Accept-Encoding": "identity",
@@ -32,6 +35,23 @@ class AddressRefused(OSError):
         self.kind = kind
 
 
+def guarded_sockets(*, allow_private: bool) -> Callable[[_Target], socket.socket]:
+    """Return what makes a connector's sockets, and raises AddressRefused where one would lead to a refused address.
+
+    Args:
+        allow_private: Take the addresses of this machine and of private networks.
+    """
+
+    def guarded_socket(target: _Target) -> socket.socket:
+        family, kind, protocol, _, address = target
+        reason = refusal(str(address[0]), allow_private=allow_private)
+        if reason is not None:
+            raise AddressRefused(reason)
+        return socket.socket(family, kind, protocol)
+
+    return guarded_socket
+
+
 def guarded_session(
     *, allow_private: bool, timeout: aiohttp.ClientTimeout, resolver: AbstractResolver | None = None
 ) -> aiohttp.ClientSession:
@@ -45,17 +65,9 @@ def guarded_session(
         timeout: How long each phase may take.
         resolver: Who resolves names; None takes the system's. What it answers is checked in any case.
     """
-
-    def guarded_socket(target: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-        family, kind, protocol, _, address = target
-        reason = refusal(str(address[0]), allow_private=allow_private)
-        if reason is not None:
-            raise AddressRefused(reason)
-        return socket.socket(family, kind, protocol)
-
     connector = aiohttp.TCPConnector(
         resolver=resolver or aiohttp.ThreadedResolver(),
-        socket_factory=guarded_socket,
+        socket_factory=guarded_sockets(allow_private=allow_private),
         use_dns_cache=False,
         force_close=True,  # So that each request makes a socket of its own, which is checked.
     )

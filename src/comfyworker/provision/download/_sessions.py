@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 
 import aiohttp
@@ -10,8 +9,7 @@ from aiohttp.abc import AbstractResolver
 
 from comfyworker._version import __version__
 from comfyworker.finishing import in_thread
-from comfyworker.outbound.addresses import refusal
-from comfyworker.outbound.sessions import AddressRefused
+from comfyworker.outbound.sessions import guarded_sockets
 from comfyworker.settings import ProvisionSettings
 
 _READ_BYTES = 256 * 1024
@@ -38,21 +36,13 @@ async def open_session(
         allow_private: Under guard, connect to addresses of this machine and of private networks, too.
         resolver: Who resolves names; None takes the system's.
     """
-
-    def guarded_socket(target: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
-        family, kind, protocol, _, address = target
-        reason = refusal(str(address[0]), allow_private=allow_private)
-        if reason is not None:
-            raise AddressRefused(reason)
-        return socket.socket(family, kind, protocol)
-
     # Reading the system's certificates takes tens of milliseconds.
     context = await in_thread(ssl.create_default_context)
     connector = aiohttp.TCPConnector(
         ssl=context,
         limit=0,  # The transfers count their connections themselves.
         resolver=resolver or aiohttp.ThreadedResolver(),
-        socket_factory=guarded_socket if is_guarded else None,
+        socket_factory=guarded_sockets(allow_private=allow_private) if is_guarded else None,
     )
     return aiohttp.ClientSession(
         connector=connector,
