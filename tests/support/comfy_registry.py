@@ -3,12 +3,11 @@
 import io
 import zipfile
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 
 from support.ports import free_port
+from support.web_server import WebServer
 
 
 def make_zip(files: Mapping[str, str | bytes]) -> bytes:
@@ -20,7 +19,7 @@ def make_zip(files: Mapping[str, str | bytes]) -> bytes:
     return buffer.getvalue()
 
 
-class ComfyRegistry:
+class ComfyRegistry(WebServer):
     """Serves custom nodes by name and version; an async context manager."""
 
     def __init__(self) -> None:
@@ -29,30 +28,18 @@ class ComfyRegistry:
         self.url = f"http://127.0.0.1:{self.port}"
         self.repositories: dict[str, str] = {}
         self._versions: dict[str, dict[str, tuple[bytes, dict[str, object]]]] = {}
-        self._runner: web.AppRunner | None = None
 
     def publish(self, name: str, version: str, archive: bytes, **fields: object) -> None:
         """Add a version; the last one is the latest."""
         self._versions.setdefault(name, {})[version] = (archive, fields)
 
-    async def __aenter__(self) -> Self:
-        """Listen."""
+    def _application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/nodes/{name}", self._node)
         app.router.add_get("/nodes/{name}/install", self._install)
         app.router.add_get("/nodes/{name}/versions", self._list)
         app.router.add_get("/cdn/{name}/{version}/node.zip", self._archive)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        return app
 
     def _find(self, request: web.Request) -> dict[str, tuple[bytes, dict[str, object]]]:
         versions = self._versions.get(request.match_info["name"])

@@ -3,16 +3,15 @@
 import asyncio
 import gzip
 from collections import Counter
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from support.ports import free_port
+from support.web_server import WebServer
 
 
-class FileServer:
+class FileServer(WebServer):
     """Serves `files` by path, and some paths that misbehave; an async context manager.
 
     - `/redirect?to=URL` leads there, `/loop` to itself.
@@ -20,6 +19,8 @@ class FileServer:
     - `/flaky` answers 500 until it was asked `fails` times, `/status/404` with that status.
     - `/bomb` sends compressed zeros.
     """
+
+    listens_on = "0.0.0.0"
 
     def __init__(self) -> None:
         """Prepare it; nothing listens yet."""
@@ -39,7 +40,7 @@ class FileServer:
         """Return the URL of a path."""
         return f"http://{host}:{self.port}{path}"
 
-    async def __aenter__(self) -> Self:
+    def _application(self) -> web.Application:
         app = web.Application()
         app.router.add_get("/redirect", self._redirect)
         app.router.add_get("/loop", self._redirect)
@@ -51,16 +52,10 @@ class FileServer:
         app.router.add_get("/status/{status}", self._status)
         app.router.add_get("/{path:.*}", self._file)
         app.middlewares.append(self._note)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "0.0.0.0", self.port).start()
-        return self
+        return app
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _end(self) -> None:
         self._ends.set()
-        await self._runner.cleanup()
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:

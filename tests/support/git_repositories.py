@@ -7,12 +7,11 @@ import ssl
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 
 from support.ports import free_port
+from support.web_server import WebServer
 
 NODE_CODE = """
 class {name}:
@@ -102,7 +101,7 @@ class GitRepository:
         return self.commit(message=f"submodule {name}")
 
 
-class GitServer:
+class GitServer(WebServer):
     """Serves the repositories below a folder over HTTP; an async context manager.
 
     `/smart/NAME` speaks git's protocol, `/private/NAME` does so for those with the password only, `/dumb/NAME` serves
@@ -114,33 +113,21 @@ class GitServer:
     def __init__(self, root: Path, *, tls: ssl.SSLContext | None = None) -> None:
         """Serve what lies below `root`, over TLS if there is a context."""
         self.root = root
-        self._tls = tls
+        self.tls = tls
         self.port = free_port()
         self.authorizations: list[str] = []
         """What each request had in that header, in order."""
-        self._runner: web.AppRunner | None = None
 
     def url(self, repository: GitRepository, kind: str = "smart") -> str:
         """Return where a repository is served."""
         git(repository.path, "update-server-info")
         return f"http://127.0.0.1:{self.port}/{kind}/{repository.path.relative_to(self.root)}"
 
-    async def __aenter__(self) -> Self:
-        """Listen."""
+    def _application(self) -> web.Application:
         app = web.Application()
         app.router.add_route("*", "/dumb/{path:.*}", self._serve_file)
         app.router.add_route("*", "/{kind:smart|private}/{path:.*}", self._serve_git)
-        self._runner = web.AppRunner(app)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        return app
 
     async def _serve_file(self, request: web.Request) -> web.StreamResponse:
         name, _, rest = request.match_info["path"].partition("/")

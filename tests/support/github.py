@@ -2,18 +2,11 @@
 
 import asyncio
 import contextlib
-import datetime as dt
-import ssl
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-
+from support.certificates import make_certificate
 from support.git_repositories import GitRepository, GitServer
 from support.ports import free_port
 
@@ -28,11 +21,8 @@ class GitHub:
 
     def __init__(self, root: Path, scratch: Path) -> None:
         """Make a certificate in `scratch`."""
-        self._certificate = scratch / "github.pem"
-        _make_certificate(self._certificate)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self._certificate)
-        self.server = GitServer(root, tls=context)
+        self._certificate = make_certificate(scratch, HOST)
+        self.server = GitServer(root, tls=self._certificate.serving())
         self._proxy_port = free_port()
         self._proxy: asyncio.Server | None = None
 
@@ -42,7 +32,7 @@ class GitHub:
 
     def variables(self) -> dict[str, str]:
         """Return what leads git here."""
-        return {"https_proxy": f"http://127.0.0.1:{self._proxy_port}", "GIT_SSL_CAINFO": str(self._certificate)}
+        return {"https_proxy": f"http://127.0.0.1:{self._proxy_port}", "GIT_SSL_CAINFO": str(self._certificate.file)}
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -74,22 +64,3 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             writer.write(chunk)
             await writer.drain()
         writer.close()
-
-
-def _make_certificate(path: Path) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
-        .sign(key, SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    path.write_bytes(private + built.public_bytes(Encoding.PEM))

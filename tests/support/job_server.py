@@ -40,9 +40,10 @@ class Runner:
         on_progress: Callable[[Progress], None] | None = None,
         on_artifact: Callable[[Artifact], None] | None = None,
         on_preview: object = None,
+        stand_aside: object = None,
     ) -> JobResult:
         """Run one job; one whose id begins with `stuck` never ends."""
-        del on_preview
+        del on_preview, stand_aside
         with (self._folder / f"{request.id}.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

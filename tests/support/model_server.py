@@ -8,13 +8,12 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from support.ports import free_port
+from support.web_server import WebServer
 
 CHUNK_BYTES = 64 * 1024
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -80,7 +79,7 @@ class Asked:
     headers: dict[str, str]
 
 
-class ModelServer:
+class ModelServer(WebServer):
     """Serves `models` by name, in several manners; an async context manager.
 
     - `/files/NAME` as it is; `/lone/NAME` the same, where no name can be read from the path.
@@ -108,12 +107,12 @@ class ModelServer:
         self._link_free_at = 0.0
         self.hub_revisions: set[str] = {"main", COMMIT}
         self._generation = 0
-        self._context = context
+        self.tls = context
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"{'http' if self._context is None else 'https'}://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def add(self, name: str, model: Model) -> Model:
         """Serve a model."""
@@ -128,7 +127,7 @@ class ModelServer:
         """Return the requests for paths that begin with `start`."""
         return [asked for asked in self.asked if asked.path.startswith(start)]
 
-    async def __aenter__(self) -> Self:
+    def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._note])
         app.router.add_route("*", "/files/{name}", self._file)
         app.router.add_route("*", "/lone/{name}/", self._file)
@@ -141,16 +140,10 @@ class ModelServer:
         app.router.add_get("/page-later/{name}", self._lead_to_page)
         app.router.add_route("*", "/api/download/models/{name}", self._civitai)
         app.router.add_route("*", "/{owner}/{repository}/resolve/{revision}/{name:.*}", self._hub)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._context).start()
-        return self
+        return app
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _end(self) -> None:
         self.released.set()
-        await self._runner.cleanup()
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -10,12 +10,12 @@ import uuid
 from collections import deque
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from aiohttp import web
 
 from support.ports import free_port
+from support.web_server import WebServer
 
 TOKEN = "s3cr3t-0f-the-platform"
 """Stands in the query of every URL that the worker is given."""
@@ -60,7 +60,7 @@ class Ticket:
         return self.result.get("error")
 
 
-class RunPodPlatform:
+class RunPodPlatform(WebServer):
     """The control plane; an async context manager that listens while it is open."""
 
     def __init__(self, *, poll_s: float = 20.0, round_trip_s: float = 0.0) -> None:
@@ -148,8 +148,7 @@ class RunPodPlatform:
         async with asyncio.timeout(within_s), self._news:
             await self._news.wait_for(condition)
 
-    async def __aenter__(self) -> Self:
-        """Listen."""
+    def _application(self) -> web.Application:
         app = web.Application(client_max_size=1024**3)
         for prefix in ("/v2/{endpoint}",):
             app.router.add_get(f"{prefix}/job-take/{{worker}}", self._take)
@@ -158,16 +157,7 @@ class RunPodPlatform:
             app.router.add_get(f"{prefix}/ping/{{worker}}", self._ping)
             app.router.add_post(f"{prefix}/job-done/{{worker}}/{{job}}", self._done)
             app.router.add_post(f"{prefix}/job-stream/{{worker}}/{{job}}", self._stream)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Go away."""
-        await self._runner.cleanup()
+        return app
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         is_batch = "job-take-batch" in request.path

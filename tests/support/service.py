@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class PlainRunner:
     cancelled: list[str] = field(default_factory=list)
     requests: list[JobRequest] = field(default_factory=list)
     """As the runner got them."""
+    aside: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Jobs by id that first leave their place to others, until the event is set."""
     at_once: int = 0
     most_at_once: int = 0
 
@@ -39,8 +42,12 @@ class PlainRunner:
         on_progress: Callable[[Progress], None] | None = None,
         on_artifact: Callable[[Artifact], None] | None = None,
         on_preview: Callable[[str, str, bytes], None] | None = None,
+        stand_aside: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     ) -> JobResult:
         """Run one job: half of the progress, then the gate, then a file with the job's id in it."""
+        if stand_aside is not None and request.id in self.aside:
+            async with stand_aside():
+                await self.aside[request.id].wait()
         self.begun.append(request.id)
         self.requests.append(request)
         self.at_once += 1

@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from support.eventually import eventually
 from support.ports import free_port
+from support.web_server import WebServer
 
 TOKEN = "t0ken-of-the-master"
 ENDPOINT = "comfy"
@@ -72,7 +72,7 @@ Fault = int | Literal["hang", "cut"]
 
 
 @dataclass
-class VastPlatform:
+class VastPlatform(WebServer):
     """The platform for one endpoint with one worker; an async context manager, which listens on a port of its own.
 
     `faults` are answered first, each to one request whose path they stand under: a status, nothing until the end
@@ -153,7 +153,7 @@ class VastPlatform:
         numbers = {"cost": cost, "reqnum": next(self._reqnums), "request_idx": index}
         return self.signer.auth_data(url, covers=self.covers, **numbers)
 
-    async def __aenter__(self) -> Self:
+    def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._note])
         app.router.add_get("/pubkey/", self._pubkey)
         app.router.add_post("/worker_status/", self._take)
@@ -161,16 +161,10 @@ class VastPlatform:
         app.router.add_post("/route/", self._route)
         app.router.add_get("/api/v0/endptjobs/", self._endpoints)
         app.router.add_get("/static/jvastai_root.cer", self._root_certificate)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
+        return app
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _end(self) -> None:
         self._ends.set()
-        await self._runner.cleanup()
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -2,24 +2,16 @@
 
 import asyncio
 import contextlib
-import datetime as dt
-import ipaddress
 import json
-import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from support.certificates import Certificate, make_certificate
 from support.command import COMMAND, environment
 from support.eventually import eventually
 from support.ports import free_port
@@ -41,47 +33,18 @@ _MARKER = 1 / 1024
 _MARKER_TIME_S = 23 / 200 * _MARKER
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate for 127.0.0.1 that signs itself."""
-
-    file: Path
-    key_file: Path
-
-    def variables(self) -> dict[str, str]:
-        """Return the settings that have a worker serve with it."""
-        return {
-            "USE_SSL": "true",
-            "VAST_CERTIFICATE": str(self.file),
-            "VAST_CERTIFICATE_KEY": str(self.key_file),
-        }
-
-    def trusting(self) -> ssl.SSLContext:
-        """Return what a client needs who trusts it."""
-        return ssl.create_default_context(cafile=str(self.file))
-
-
-def make_certificate(folder: Path) -> Certificate:
+def make_instance_certificate(folder: Path) -> Certificate:
     """Make a certificate as Vast's instances have one."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a worker of the tests")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .sign(key, SHA256())
-    )
-    made = Certificate(folder / "instance.crt", folder / "instance.key")
-    made.file.write_bytes(built.public_bytes(Encoding.PEM))
-    made.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
-    return made
+    return make_certificate(folder, "127.0.0.1")
+
+
+def certificate_variables(certificate: Certificate) -> dict[str, str]:
+    """Return the settings that have a worker serve with a certificate."""
+    return {
+        "USE_SSL": "true",
+        "VAST_CERTIFICATE": str(certificate.file),
+        "VAST_CERTIFICATE_KEY": str(certificate.key_file),
+    }
 
 
 def vast_variables(platform: VastPlatform, port: int) -> dict[str, str]:

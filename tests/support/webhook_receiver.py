@@ -5,12 +5,12 @@ import json
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from aiohttp import web
 
 from support.ports import free_port
+from support.web_server import WebServer
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class WebhookReceiver:
+class WebhookReceiver(WebServer):
     """Takes webhooks on every address of this machine; an async context manager.
 
     It answers with the next of `answers`, and with 204 when there is none left.
     """
+
+    listens_on = "0.0.0.0"
 
     def __init__(self, *answers: Answer, port: int | None = None) -> None:
         """Prepare it; nothing listens yet."""
@@ -65,19 +67,13 @@ class WebhookReceiver:
             await self._news.wait_for(lambda: len(self.arrived) >= count)
         return self.arrived[:count]
 
-    async def __aenter__(self) -> Self:
+    def _application(self) -> web.Application:
         app = web.Application(client_max_size=1024**3)
         app.router.add_route("*", "/{path:.*}", self._take)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "0.0.0.0", self.port).start()
-        return self
+        return app
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _end(self) -> None:
         self.ends.set()
-        await self._runner.cleanup()
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         arrival = Arrival(request.path_qs, request.headers, await request.read())

@@ -14,10 +14,11 @@ import pytest
 import pytest_asyncio
 
 from support import workflows
+from support.certificates import Certificate
 from support.real_comfyui import RealComfyUI
 from support.serving import Serving
 from support.vast_platform import VastPlatform
-from support.vast_worker import Certificate, make_certificate, plain_session, settle, vast_worker
+from support.vast_worker import certificate_variables, make_instance_certificate, plain_session, settle, vast_worker
 
 
 class Shared(NamedTuple):
@@ -31,7 +32,7 @@ class Shared(NamedTuple):
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """Make an instance's certificate."""
-    return make_certificate(tmp_path_factory.mktemp("instance"))
+    return make_instance_certificate(tmp_path_factory.mktemp("instance"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,7 +40,7 @@ async def _shared(
     _shared_comfyui: RealComfyUI, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Shared]:
     """Start a worker with TLS that checks signatures, and wait until it has been rated."""
-    environ = {**certificate.variables(), "COMFYUI_BASE_DIR": str(_shared_comfyui.base_dir)}
+    environ = {**certificate_variables(certificate), "COMFYUI_BASE_DIR": str(_shared_comfyui.base_dir)}
     state: Path = tmp_path_factory.mktemp("vast") / "state"
     async with (
         VastPlatform() as platform,

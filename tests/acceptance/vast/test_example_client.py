@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from support import workflows
+from support.certificates import Certificate
 from support.command import Done
 from support.serving import Serving
 from support.source import REPOSITORY
 from support.vast_platform import API_KEY, ENDPOINT, VastPlatform
 from support.vast_sdk import sdk_python
-from support.vast_worker import Certificate
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

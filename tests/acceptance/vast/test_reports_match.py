@@ -18,7 +18,7 @@ from support.real_comfyui import RealComfyUI
 from support.serving import serving
 from support.vast_platform import Signer, VastPlatform
 from support.vast_sdk import VastClient, reference_worker, vast_client
-from support.vast_worker import make_certificate, vast_worker
+from support.vast_worker import make_instance_certificate, vast_worker
 
 SYNC = "/generate/sync"
 BENCHMARK = workflows.colour((1, 2, 3))
@@ -277,7 +277,7 @@ def kinds(report: Mapping[str, Any]) -> dict[str, str]:
 
 async def test_the_same_traffic_is_reported_alike(comfyui: RealComfyUI, tmp_path: Path) -> None:
     """Nine scenes, played on our worker and on Vast's own (before `comfyworker serve`), both on a real ComfyUI."""
-    certificate = make_certificate(tmp_path).file
+    certificate = make_instance_certificate(tmp_path).file
     async with (
         VastPlatform(root_certificate=certificate) as theirs,
         VastPlatform(root_certificate=certificate) as ours,

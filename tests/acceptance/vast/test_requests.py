@@ -9,11 +9,12 @@ import aiohttp
 import pytest
 
 from support import workflows
+from support.certificates import Certificate
 from support.eventually import eventually
 from support.real_comfyui import RealComfyUI
 from support.serving import Serving, get, post
 from support.vast_platform import TOKEN, Signer, VastPlatform
-from support.vast_worker import Certificate, envelope, plain_session, vast_worker
+from support.vast_worker import certificate_variables, envelope, plain_session, vast_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -188,7 +189,7 @@ async def test_too_much_work_is_a_429(comfyui: RealComfyUI, tmp_path: Path) -> N
 
 async def test_what_is_unsigned_needs_a_key(comfyui: RealComfyUI, certificate: Certificate, tmp_path: Path) -> None:
     """Only /health answers everybody; a key named `vast` reads what was signed, another has jobs of its own."""
-    environ = {**certificate.variables(), "API_KEYS": "vast:k3y-of-vast,other-k3y"}
+    environ = {**certificate_variables(certificate), "API_KEYS": "vast:k3y-of-vast,other-k3y"}
     async with (
         VastPlatform() as platform,
         vast_worker(comfyui.url, tmp_path / "state", platform, environ=environ) as worker,

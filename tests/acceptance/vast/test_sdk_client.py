@@ -17,7 +17,7 @@ from support.eventually import eventually
 from support.real_comfyui import RealComfyUI
 from support.vast_platform import VastPlatform
 from support.vast_sdk import VastClient, vast_client
-from support.vast_worker import make_certificate, vast_worker
+from support.vast_worker import certificate_variables, make_instance_certificate, vast_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,8 +37,8 @@ class Vast(NamedTuple):
 async def _vast(_shared_comfyui: RealComfyUI, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vast]:
     """Start a worker with a certificate which clients trust as they do Vast's, and a client."""
     folder = tmp_path_factory.mktemp("vast")
-    certificate = make_certificate(folder)
-    environ = {**certificate.variables(), "BENCHMARK_RUNS": "1"}
+    certificate = make_instance_certificate(folder)
+    environ = {**certificate_variables(certificate), "BENCHMARK_RUNS": "1"}
     async with (
         VastPlatform(root_certificate=certificate.file) as platform,
         vast_worker(_shared_comfyui.url, folder / "state", platform, environ=environ) as worker,

@@ -1,23 +1,17 @@
 """Files of Civitai, of which the tests' server plays the part, over TLS and under its own name."""
 
-import datetime as dt
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 
 from comfyworker.errors import DownloadFailed
 from comfyworker.provision.download import Download, Downloader, Receipt
 from comfyworker.settings import ProvisionSettings, StoreSettings
+from support.certificates import make_certificate
 from support.downloads import content
 from support.model_server import Model, ModelServer
 
@@ -39,37 +33,11 @@ class Here(AbstractResolver):
 @pytest.fixture
 async def civitai(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ModelServer]:
     """Return a server over TLS that this process trusts to be civitai.com."""
-    certificate, key_file = make_certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key_file)
-    async with ModelServer(context) as server:
+    certificate = make_certificate(tmp_path, *NAMES)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    async with ModelServer(certificate.serving()) as server:
         server.add("128713", Model(content(1_000_000), disposition='attachment; filename="dream.safetensors"'))
         yield server
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate for the names that the server goes by."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a host of the tests")])
-    now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName(name) for name in NAMES])
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, SHA256())
-    )
-    certificate, key_file = folder / "host.crt", folder / "host.key"
-    certificate.write_bytes(built.public_bytes(Encoding.PEM))
-    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return certificate, key_file
 
 
 async def fetch(url: str, folder: Path, token: str | None = TOKEN) -> Receipt:
