@@ -154,7 +154,8 @@ async def test_progress_is_told_in_order_and_not_after_the_end(runpod: RunPod) -
     values = [told["progress"]["value"] for told in ticket.progress]
     assert len(values) >= 3
     assert values == sorted(values)
-    assert ticket.progress[-1]["progress"]["steps"] == 60
+    # Of what comes in quick succession only the latest is told, which may be that a node without steps is at work.
+    assert {told["progress"]["steps"] for told in ticket.progress} - {None} == {60}
     follower = await runpod.platform.submit(workflows.wait(steps=30, seconds_per_step=0.02))
     await runpod.platform.until(lambda: follower.progress)
     await runpod.platform.wait(follower)
