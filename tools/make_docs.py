@@ -127,6 +127,10 @@ def _command_lines(path: str, command: Any) -> Iterator[str]:  # noqa: ANN401  #
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         yield " ".join(paragraph.split())
         yield ""
+    for line in getattr(command, "examples", ()):
+        yield f"    {line}"
+    if hasattr(command, "examples"):
+        yield ""
     if hasattr(command, "commands"):
         yield from _table(("command", "what it does"), _children(path, command))
         yield ""

@@ -55,6 +55,12 @@ def install(  # noqa: PLR0913 # one parameter for each option
     """Make a ComfyUI with a Python environment of its own, unless there is one.
 
     The versions of its requirements are pinned. Interrupted, the same command goes on where it stopped.
+
+    Examples:
+        comfyworker comfyui install
+        # One of one's own, for this machine's processor
+        comfyworker comfyui install --path /opt/ComfyUI --cpu
+        comfyworker comfyui install --ref v0.3.75 --source git
     """
     _install_and_tell(
         InstallRequest(

@@ -52,7 +52,9 @@ def validate(
 ) -> None:
     """Check a config.yml; every mistake is named with its line. Nothing is asked of any source.
 
-    Examples: `comfyworker config validate`, `comfyworker config validate configs/flux1-dev.yml`
+    Examples:
+        comfyworker config validate
+        comfyworker config validate configs/flux1-dev.yml
     """
     settings = prepare(quiet_level="error")
     place = locate(settings) if file is None and settings.provision.config_yml is None else None
@@ -70,7 +72,9 @@ def plan(
 
     Exit code 1 if something that is required cannot be had.
 
-    Examples: `comfyworker config plan`, `comfyworker config plan --only models --json`
+    Examples:
+        comfyworker config plan
+        comfyworker config plan --file configs/sdxl.yml --only models --json
     """
     settings = prepare(quiet_level="error")
     _plan(settings, file, only=only, options=ApplyOptions(force=force, locked=locked), as_json=as_json)
@@ -93,7 +97,11 @@ def apply(  # noqa: PLR0913  # one parameter for each option
     else. It works beside a running worker: models appear at once, and ComfyUI is started anew if custom nodes changed,
     as soon as no job is on it. Exit code 1 if something failed that is not optional.
 
-    Examples: `comfyworker config apply`, `comfyworker config apply --only models --file my.yml`
+    Examples:
+        comfyworker config apply
+        comfyworker config apply --only models --file my.yml
+        # Exactly what config.lock.yml says, as in an image's build
+        comfyworker config apply --locked --no-check
     """
     settings = prepare(quiet_level="error")
     options = ApplyOptions(force=force, locked=locked, checks_imports=check)
@@ -116,7 +124,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option
 def schema() -> None:
     """Print the JSON Schema of config.yml, for editors.
 
-    Example: `comfyworker config schema > config.schema.json`
+    Examples:
+        comfyworker config schema > config.schema.json
     """
     typer.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2))
 

@@ -36,6 +36,12 @@ def doctor(
     """Say what was found: ComfyUI, its Python and torch, GPU, disk, models, volumes, settings; and what to do about it.
 
     Exit code 1 when something keeps the worker from working, else 0.
+
+    Examples:
+        comfyworker doctor
+        # What it would say of another ComfyUI
+        COMFYUI_PATH=/workspace/ComfyUI comfyworker doctor
+        comfyworker doctor --json | jq .level
     """
     settings, of_settings = _read_settings()
     of_comfyui = asyncio.run(diagnose(settings.comfyui, settings.volume, cwd=Path.cwd()))

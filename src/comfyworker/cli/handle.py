@@ -37,8 +37,11 @@ def handle(
     The answer goes to stdout, the log to stderr. Exit code 0 when the job succeeded, 1 when it failed,
     130 after Ctrl-C.
 
-    Examples: `comfyworker handle examples/request.json`, `cat request.json | comfyworker handle > answer.json`,
-    `comfyworker handle --dialect flux examples/request.json`
+    Examples:
+        comfyworker handle examples/request.json
+        cat request.json | comfyworker handle > answer.json
+        # As the clients of another worker want their answers
+        comfyworker handle --dialect flux examples/request.json
     """
     settings = prepare()
     spoken = None if dialect is None else _named(dialect)

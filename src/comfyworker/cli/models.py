@@ -55,11 +55,13 @@ def list_models(*, as_json: _Json = False) -> None:
     `foreign` is a file that somebody else put there, `changed` one of ours that is another now, `missing` one that is
     gone.
 
-    Examples: `comfyworker models list`, `comfyworker models list --json`
+    Examples:
+        comfyworker models list
+        comfyworker models list --json | jq '.models[].place'
     """
     place = locate(prepare(quiet_level="error"))
     models = _require_models(place)
-    stock = list_stock(models, read_models(place.models_state))
+    stock = list_stock(models, read_models(place.models_state), place.own_models)
     if as_json:
         document = {"folder": str(models), "models": [model.model_dump(mode="json") for model in stock]}
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
@@ -87,9 +89,11 @@ def pull(
     force: Annotated[bool, typer.Option("--force", help="Replace another file of that name.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Fetch one model, whether or not a config asks for it; `prune` leaves it.
+    r"""Fetch one model, whether or not a config asks for it; `prune` leaves it.
 
-    Examples: `comfyworker models pull hf://stabilityai/sdxl-vae/sdxl_vae.safetensors --to vae`
+    Examples:
+        comfyworker models pull \
+            hf://stabilityai/sdxl-vae/sdxl_vae.safetensors --to vae
     """
     settings = prepare(quiet_level="error")
     place = locate(settings)
@@ -107,14 +111,15 @@ def verify(*, as_json: _Json = False) -> None:
 
     Exit code 1 if one is another, or is gone.
 
-    Example: `comfyworker models verify`
+    Examples:
+        comfyworker models verify
     """
     place = locate(prepare(quiet_level="error"))
     models = _require_models(place)
 
     async def work(reporter: ProvisionReporter) -> Applied:
         state = await asyncio.to_thread(read_models, place.models_state)
-        return await verify_models(tuple(state.models.values()), models, reporter)
+        return await verify_models(tuple(state.models.values()), models, reporter, own=place.own_models)
 
     conclude(watch(work), as_json=as_json, what="models verified")
 
@@ -130,7 +135,10 @@ def prune_models(
     Files that somebody else put there, and what `models pull` fetched, stay. On a volume that workers with other
     configs use, what those want is removed too, and fetched again by them.
 
-    Examples: `comfyworker models prune`, `comfyworker models prune --yes`
+    Examples:
+        # Lists what would go, and asks
+        comfyworker models prune
+        comfyworker models prune --yes
     """
     settings = prepare(quiet_level="error")
     place = locate(settings)
@@ -169,7 +177,9 @@ def sync(
 
     Files of one place and size count as the same; nothing is removed on either side.
 
-    Examples: `comfyworker models sync s3://comfyui-models`, `comfyworker models sync r2://models/flux --to-bucket`
+    Examples:
+        comfyworker models sync s3://comfyui-models --dry-run
+        comfyworker models sync r2://models/flux --to-bucket
     """
     settings = prepare(quiet_level="error")
     if not url.startswith(("s3://", "r2://")):

@@ -39,7 +39,9 @@ def _group() -> None:
 def list_all(*, as_json: _Json = False) -> None:
     """List the custom nodes that ComfyUI loads: those of the worker with their versions, and others.
 
-    Examples: `comfyworker nodes list`, `comfyworker nodes list --json`
+    Examples:
+        comfyworker nodes list
+        comfyworker nodes list --json
     """
     installation = _require(locate(prepare(quiet_level="error")))
     nodes = list_nodes(installation)
@@ -63,12 +65,16 @@ def install(
     check: Annotated[bool, typer.Option(help="Start ComfyUI once to see whether it loads.")] = True,
     as_json: _Json = False,
 ) -> None:
-    """Install one custom node with the packages that it needs, whether or not a config asks for it.
+    r"""Install one custom node with the packages that it needs, whether or not a config asks for it.
 
     A later `comfyworker config apply` leaves it.
 
-    Examples: `comfyworker nodes install comfyui-kjnodes@1.0.5`,
-    `comfyworker nodes install https://github.com/kijai/ComfyUI-KJNodes@nightly`
+    Examples:
+        # From the Comfy Registry
+        comfyworker nodes install comfyui-kjnodes@1.0.5
+        # From git
+        comfyworker nodes install \
+            https://github.com/kijai/ComfyUI-KJNodes@nightly
     """
     settings = prepare(quiet_level="error")
     place = locate(settings)

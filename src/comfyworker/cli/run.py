@@ -57,19 +57,21 @@ def run(  # noqa: PLR0913  # each is an option of the command
     as_json: Annotated[bool, typer.Option("--json", help="Print only the answer, as JSON, on stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log, ComfyUI's own included.")] = False,
 ) -> None:
-    """Run a workflow here and save what it makes.
+    r"""Run a workflow here and save what it makes.
 
     Starts ComfyUI if none is running (and offers to make one if there is none), shows progress on stderr, and prints
     where the artifacts are and how long each stage took. Exit code 0 when the job succeeded, 1 when it failed, 2 when
     the command was wrong, 130 after Ctrl-C.
 
-    Examples: `comfyworker run examples/poster.json`
-
-    `comfyworker run workflow.json --image input.png=cat.jpg --set 6.text="a red fox" --set 3.seed=7 -o pictures`
-
-    `comfyworker run workflow.json --format webp --quality 85 --strip-metadata`
-
-    `comfyworker run workflow.json --json | jq -r '.artifacts[].path'`
+    Examples:
+        # Its pictures end up in out/
+        comfyworker run examples/poster.json
+        # Files for the workflow's input nodes, and other values for nodes
+        comfyworker run workflow.json --image input.png=cat.jpg \
+            --set 6.text="a red fox" --set 3.seed=7 -o pictures
+        comfyworker run workflow.json --format webp --quality 85
+        # For programs
+        comfyworker run workflow.json --json | jq -r '.artifacts[].path'
     """
     settings = prepare(quiet_level=None if verbose else "error")
     try:

@@ -19,7 +19,12 @@ def runpod() -> None:
     RunPod's SDK is loaded, and jobs are taken when it is up. SIGTERM lets running jobs end first (DRAIN_TIMEOUT_S);
     the same again does not wait. Exit code 0 after SIGTERM, 1 when ComfyUI cannot run.
 
-    Examples: `comfyworker runpod`, `REFRESH_WORKER=true comfyworker runpod`, `STREAM_OUTPUTS=true comfyworker runpod`
+    Examples:
+        comfyworker runpod
+        # Each job on a fresh worker
+        REFRESH_WORKER=true comfyworker runpod
+        # Outputs as they come, for /stream
+        STREAM_OUTPUTS=true comfyworker runpod
     """
     startup = Startup()
     with startup.phase(SETTINGS):

@@ -42,7 +42,12 @@ def serve(
     When it is up, it prints what to curl. Jobs outlive it: what was taken and has not run is run at the next start.
     SIGTERM and Ctrl-C let running jobs end first (DRAIN_TIMEOUT_S); the same again does not wait.
 
-    Examples: `comfyworker serve`, `API_KEYS=… comfyworker serve --host 0.0.0.0 --port 8000`
+    Examples:
+        comfyworker serve
+        # For other machines, which need a key
+        API_KEYS="$KEY" comfyworker serve --host 0.0.0.0 --port 8000
+        # With a ComfyUI that runs already
+        COMFY_API_URL=http://127.0.0.1:8188 comfyworker serve
     """
     startup = Startup()
     with startup.phase(SETTINGS):

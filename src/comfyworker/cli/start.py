@@ -45,9 +45,13 @@ def start(
     addresses and without keys, so map the port as `127.0.0.1:8000:8000`. Elsewhere, other machines are let in only
     with API_KEYS and SERVE_HOST.
 
-    Examples: `comfyworker start`, `WORKER_HOST=http API_KEYS=… SERVE_HOST=0.0.0.0 comfyworker start`
-
-    `comfyworker start --test`, `comfyworker start --test_input '{"workflow": {…}, "prompt": "test"}'`
+    Examples:
+        comfyworker start
+        # Serve HTTP, wherever this is
+        WORKER_HOST=http API_KEYS="$KEY" SERVE_HOST=0.0.0.0 comfyworker start
+        # One job, and end: tells whether an image works
+        comfyworker start --test
+        comfyworker start --test_input examples/request.json
     """
     startup = Startup()
     with startup.phase(SETTINGS):

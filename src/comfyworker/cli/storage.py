@@ -31,7 +31,10 @@ def check(
 
     Exit code 0 when all of it works, 1 when a step fails, 2 when no storage is configured.
 
-    Examples: `comfyworker storage check`, `BUCKET_NAME=other comfyworker storage check --json`
+    Examples:
+        comfyworker storage check
+        # Another bucket, with the same keys
+        BUCKET_NAME=other comfyworker storage check --json
     """
     settings = prepare(quiet_level="error")
     try:

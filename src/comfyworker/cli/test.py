@@ -56,11 +56,13 @@ def try_job(
     the answer are shortened. Exit code 0 when all jobs succeeded, 1 when one failed, 2 when the command was wrong, 130
     after Ctrl-C.
 
-    Examples: `comfyworker test`, `comfyworker test --input workflow.json --output out`
-
-    `comfyworker test --input '{"workflow": {…}, "prompt": "a red fox"}' | jq .status`
-
-    `comfyworker test --input .runpod/tests.json`
+    Examples:
+        # test_input.json of this folder, else a job that needs no model
+        comfyworker test
+        comfyworker test --input workflow.json --output out
+        comfyworker test --input examples/request.json | jq .status
+        # The tests of a project of RunPod's Hub
+        comfyworker test --input .runpod/tests.json
     """
     startup = Startup()
     with startup.phase(SETTINGS):

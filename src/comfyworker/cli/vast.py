@@ -22,8 +22,12 @@ def vast() -> None:
     STATE_DIR. Elsewhere `comfyworker serve` is the server to start.
     SIGTERM and Ctrl-C let running jobs end first (DRAIN_TIMEOUT_S); the same again does not wait.
 
-    Examples: `comfyworker vast`, `BENCHMARK_JSON_PATH=/workspace/benchmark.json comfyworker vast`, and for a trial
-    without Vast `UNSECURED=true WORKER_PORT=3000 comfyworker vast`
+    Examples:
+        comfyworker vast
+        # Rated by a job of one's own
+        BENCHMARK_JSON_PATH=/workspace/benchmark.json comfyworker vast
+        # A trial without Vast
+        UNSECURED=true WORKER_PORT=3000 comfyworker vast
     """
     startup = Startup()
     with startup.phase(SETTINGS):

@@ -35,7 +35,9 @@ def _group() -> None:
 def list_pending(*, as_json: _AsJson = False) -> None:
     """List the webhooks under STATE_DIR that are on their way, oldest first.
 
-    Examples: `comfyworker webhooks list`, `comfyworker webhooks list --json`
+    Examples:
+        comfyworker webhooks list
+        comfyworker webhooks list --json
     """
     found = _pending(prepare(quiet_level="warning"))
     if as_json:
@@ -61,7 +63,10 @@ def retry(ids: _Ids = [], *, as_json: _AsJson = False) -> None:  # noqa: B006  #
     Without an id it is all of them. A worker that runs may be sending one itself: that one is left to it. Exit code 1
     when one was not delivered.
 
-    Examples: `comfyworker webhooks retry`, `comfyworker webhooks retry my-job`
+    Examples:
+        comfyworker webhooks retry
+        # Those of one job
+        comfyworker webhooks retry my-job
     """
     settings = prepare(quiet_level="warning")
     chosen = _chosen(settings, ids, or_all=True)
@@ -83,7 +88,9 @@ def drop(
 ) -> None:
     """Give webhooks up that are on their way: nobody will be told.
 
-    Examples: `comfyworker webhooks drop my-job`, `comfyworker webhooks drop --all`
+    Examples:
+        comfyworker webhooks drop my-job
+        comfyworker webhooks drop --all
     """
     if bool(ids) == every:
         _console(stderr=True).print("give either ids or --all", style="red")

@@ -50,6 +50,11 @@ def convert(
 
     The names of a node's inputs are not in the file, so a ComfyUI is asked for its node classes: that of COMFY_API_URL,
     else one is started for it. Exit code 1 when the workflow cannot be converted; each reason is named.
+
+    Examples:
+        comfyworker workflow convert saved.json -o workflow.json
+        # With the node classes of a ComfyUI elsewhere
+        comfyworker workflow convert saved.json --object-info object_info.json
     """
     settings, value, given = open_workflow(file, object_info)
     try:
@@ -74,6 +79,12 @@ def inspect(
 
     Takes both formats. The ComfyUI of COMFY_API_URL, or --object-info, tells what is there; without either, names and
     tables must do, and nothing is started.
+
+    Examples:
+        comfyworker workflow inspect examples/workflows/flux1-dev.json
+        # What is missing on a ComfyUI that runs
+        COMFY_API_URL=http://127.0.0.1:8188 comfyworker workflow inspect my.json
+        comfyworker workflow inspect my.json --json | jq '.models[].name'
     """
     settings, value, given = open_workflow(file, object_info)
     try:

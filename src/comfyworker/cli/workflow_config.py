@@ -51,7 +51,10 @@ def config(
     a node in API format. What is not known is a comment with ???, to be completed by hand; what is printed is valid.
     The ComfyUI of COMFY_API_URL, or --object-info, tells which classes custom nodes bring; none is started.
 
-    Example: `comfyworker workflow config flux.json wan.json -o config.yml`
+    Examples:
+        comfyworker workflow config flux.json wan.json -o config.yml
+        # With sizes and hashes, which the models' hosts tell
+        comfyworker workflow config examples/workflows/sdxl.json --online
     """
     settings = prepare(quiet_level="error")
     try:

@@ -44,7 +44,9 @@ def parameters(
     ComfyUI of COMFY_API_URL, or of --object-info; without either, the values in the workflow must do. A file in GUI
     format is converted first.
 
-    Example: `comfyworker workflow parameters poster.json -o modifiers/poster.json`
+    Examples:
+        comfyworker workflow parameters poster.json
+        comfyworker workflow parameters poster.json -o modifier.json
     """
     settings, value, given = open_workflow(file, object_info)
     try:

@@ -29,7 +29,7 @@ def test_asking_for_a_command_loads_no_other() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ASK_FOR_ONE, "serve"], check=True, capture_output=True, text=True, timeout=60
     )
-    others = {place.split(":")[0] for name, place in COMMANDS.items() if name != "serve"}
+    others = {entry.place.split(":")[0] for name, entry in COMMANDS.items() if name != "serve"}
     loaded = set(json.loads(done.stdout))
     assert "comfyworker.cli.serve" in loaded
     assert loaded & others == set()
