@@ -18,8 +18,10 @@ from benchmarks.ground import Ground
 from benchmarks.processes import clean_environ
 from benchmarks.report import Row
 from support.eventually import eventually
+from support.load import CLIENTS, play, probing
+from support.load import JOBS as LOAD_JOBS
 from support.ports import free_port
-from support.serving import serving
+from support.serving import Serving, serving
 from support.workflows import noise, wait
 
 ROUNDS = 100
@@ -27,6 +29,8 @@ WARM_UPS = 3
 ADDED_BUDGET_MS = 3.0
 START_ROUNDS = 10
 START_BUDGET_MS = 400.0
+HEALTH_BUDGET_MS = 50.0
+HEALTH_REST_S = 5.0
 SYNCS = 50
 SUBMITS = 400
 ASKS = 2000
@@ -42,7 +46,10 @@ async def measure_http_host(ground: Ground) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="comfyworker-http-", ignore_cleanup_errors=True) as folder:
         state = Path(folder)
         start = await _measure_start(ground, state / "start")
-        async with _served(ground, state / "state") as url:
+        async with _served(ground, state / "loaded") as server:
+            health = await _measure_health(ground, server)
+        async with _served(ground, state / "state") as server:
+            url = server.url
             added = [
                 await _measure_added(ground, url, size, budget_ms)
                 for size, budget_ms in ((64, ADDED_BUDGET_MS), (512, None))
@@ -50,11 +57,11 @@ async def measure_http_host(ground: Ground) -> list[Row]:
             ours = await _measure_rates(ground, url, state / "gate-ours")
         async with _proxied(ground, state / "proxy") as url:
             theirs = await _measure_rates(ground, url, state / "gate-theirs")
-    return [start, *added, *(_rate_row(name, ours[name], theirs[name]) for name in ours)]
+    return [start, *added, health, *(_rate_row(name, ours[name], theirs[name]) for name in ours)]
 
 
 @contextlib.asynccontextmanager
-async def _served(ground: Ground, state: Path) -> AsyncIterator[str]:
+async def _served(ground: Ground, state: Path) -> AsyncIterator[Serving]:
     environ = {
         "COMFYUI_BASE_DIR": str(ground.comfyui.base_dir),
         "QUEUE_MAX": str(2 * SUBMITS),
@@ -63,7 +70,7 @@ async def _served(ground: Ground, state: Path) -> AsyncIterator[str]:
     async with serving(ground.comfyui.url, state, environ=environ) as server:
         async with aiohttp.ClientSession(server.url) as session:
             await eventually(lambda: _answers(session, "/ready"), within_s=60)
-        yield server.url
+        yield server
 
 
 @contextlib.asynccontextmanager
@@ -158,6 +165,30 @@ async def _measure_added(ground: Ground, url: str, size: int, budget_ms: float |
         rounds=rounds,
         details={"sync_to_disk_p50_ms": await asyncio.to_thread(_sync_ms)},
     )
+
+
+async def _measure_health(ground: Ground, server: Serving) -> Row:
+    """Ask for /health from a process of its own, while the server rests and while fifty clients are at it."""
+    ground.say(f"/health while {CLIENTS} clients give {LOAD_JOBS} jobs")
+    at_rest_s: list[float] = []
+    async with probing(server, at_rest_s):
+        await asyncio.sleep(HEALTH_REST_S)
+    load = await play(server)
+    return Row(
+        name="http.health",
+        what=f"/health while {CLIENTS} clients give {LOAD_JOBS} jobs at once; the floor is the same at rest, p99",
+        unit="ms",
+        floor=_p99_ms(at_rest_s),
+        ours=_p99_ms(load.health_s),
+        budget=HEALTH_BUDGET_MS,
+        rule=f"{HEALTH_BUDGET_MS:g} ms",
+        rounds=len(load.health_s),
+        details={"p50_ms": 1000 * statistics.median(load.health_s), "max_ms": 1000 * max(load.health_s)},
+    )
+
+
+def _p99_ms(took_s: list[float]) -> float:
+    return 1000 * statistics.quantiles(took_s, n=100)[98]
 
 
 def _sync_ms() -> float:
