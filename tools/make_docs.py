@@ -71,8 +71,9 @@ def errors_page() -> str:
         "",
         "*Again* says whether the same request may succeed later without being changed.",
         "A single error may say otherwise: `worker_restarted` is final when the job ended the worker twice.",
+        "[Troubleshooting](../troubleshooting.md) has an entry for each: its messages, why it comes, and what to do.",
         "",
-        *_table(("code", "HTTP", "again", "what happened"), (_error_row(error) for error in _error_classes())),
+        *_table(("code", "HTTP", "again", "what happened", ""), (_error_row(error) for error in _error_classes())),
     ]
     return "\n".join(lines) + "\n"
 
@@ -86,7 +87,8 @@ def _error_classes() -> Iterator[type[WorkerError]]:
 def _error_row(error: type[WorkerError]) -> tuple[str, ...]:
     meaning = " ".join((inspect.getdoc(error) or "").split())
     anchor = f'<a id="{error.code}"></a>`{error.code}`'
-    return anchor, str(error.http_status), "yes" if error.retryable else "no", meaning
+    entry = f"[what to do](../troubleshooting.md#{error.code})"
+    return anchor, str(error.http_status), "yes" if error.retryable else "no", meaning, entry
 
 
 def cli_page() -> str:
