@@ -1,4 +1,4 @@
-"""Write the pages and the files for platforms that come from the code; with --check, tell which are stale instead."""
+"""Write what comes from the code: pages, files for platforms, a table for shells; with --check, tell what is stale."""
 
 import difflib
 import inspect
@@ -16,6 +16,7 @@ from comfyworker.cli.app import app
 from comfyworker.errors import WorkerError
 from comfyworker.provision.config.schema import json_schema
 from comfyworker.settings import SettingEntry, Settings, list_settings
+from tools.completion_table import completion_table
 from tools.config_page import config_page
 from tools.http_page import http_page
 from tools.hub_listing import hub_json, test_input_json, tests_json
@@ -199,6 +200,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/errors.md": errors_page,
     "docs/reference/cli.md": cli_page,
+    "src/comfyworker/cli/completion.json": completion_table,
     "docs/reference/http.md": server_page,
     "docs/reference/config-yml.md": config_yml_page,
     "docs/reference/config.schema.json": config_schema,

@@ -9,11 +9,15 @@ from typing import NoReturn
 
 
 def main() -> None:
-    """Run the command; `--version` alone is answered without loading anything."""
+    """Run the command; `--version` alone, and a shell that completes, are answered without loading anything."""
     if sys.argv[1:] in (["--version"], ["-V"]):
         from comfyworker._version import __version__  # noqa: PLC0415  # nothing else is needed
 
         sys.stdout.write(f"comfyworker {__version__}\n")
+        return
+    from comfyworker.cli.completion import answer_shell  # noqa: PLC0415  # as above
+
+    if answer_shell():
         return
     from comfyworker.importing import undisturbed  # noqa: PLC0415  # `--version` needs nothing
 

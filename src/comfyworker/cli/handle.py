@@ -27,6 +27,7 @@ def handle(
         typer.Option(
             "--dialect",
             metavar="NAME",
+            autocompletion=lambda: list(DIALECT_NAMES),
             help=f"Answer as the clients of this worker know it: {', '.join(DIALECT_NAMES)}. "
             "Without it, the request's `response_format` decides, else RESPONSE_FORMAT.",
         ),

@@ -15,7 +15,7 @@ from rich.text import Text
 from comfyworker.cli.provisioning import conclude, locate, look_for_config, run_safely, say, usage, watch
 from comfyworker.cli.running import fail, prepare
 from comfyworker.comfyui.finding import format_bytes
-from comfyworker.comfyui.model_kinds import kind_of_folder
+from comfyworker.comfyui.model_kinds import core_folders, kind_of_folder
 from comfyworker.errors import ComfyUINotFound, InvalidConfig, WorkerError
 from comfyworker.jobs import JobError
 from comfyworker.provision.apply import Applied
@@ -81,7 +81,9 @@ def pull(
     to: Annotated[
         str | None,
         typer.Option(
-            metavar="FOLDER", help="Folder of ComfyUI's models, or one below it; read from the URL if it has it."
+            metavar="FOLDER",
+            help="Folder of ComfyUI's models, or one below it; read from the URL if it has it.",
+            autocompletion=lambda: sorted(core_folders()),
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="The file's name there; else its source's.")] = None,

@@ -26,6 +26,7 @@ FormatOption = Annotated[
         "OUTPUT_FORMAT decides.",
         metavar="FORMAT",
         parser=_picture_format,
+        autocompletion=lambda: [format_.value for format_ in PictureFormat],
     ),
 ]
 QualityOption = Annotated[

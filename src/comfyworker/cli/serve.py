@@ -28,7 +28,13 @@ _WORKFLOW = {
 def serve(
     *,
     host: Annotated[
-        str | None, typer.Option("--host", metavar="ADDRESS", help="Address to listen on, instead of SERVE_HOST.")
+        str | None,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Address to listen on, instead of SERVE_HOST.",
+            autocompletion=lambda: [("127.0.0.1", "this machine alone"), ("0.0.0.0", "others too, with keys")],  # noqa: S104
+        ),
     ] = None,
     port: Annotated[
         int | None,

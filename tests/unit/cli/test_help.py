@@ -125,7 +125,7 @@ def test_the_list_of_commands_imports_none() -> None:
         "finally: print(*(name for name in sys.modules if name.startswith('comfyworker.cli.')), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True, timeout=60)
-    assert sorted(done.stderr.split()) == ["comfyworker.cli.app", "comfyworker.cli.help"]
+    assert sorted(done.stderr.split()) == ["comfyworker.cli.app", "comfyworker.cli.completion", "comfyworker.cli.help"]
     rows = [tuple(line.split(maxsplit=1)) for line in done.stdout.splitlines() if line.startswith("  ")]
     assert [row for row in rows if row[0] in COMMANDS] == [(name, entry.summary) for name, entry in COMMANDS.items()]
     assert all(f"\n{entry.section}:\n" in done.stdout for entry in COMMANDS.values())
