@@ -11,6 +11,7 @@ from yarl import URL
 
 from comfyworker.comfyui import gpus
 from comfyworker.comfyui.finding import Finding, Level
+from comfyworker.comfyui.home import current_tree
 from comfyworker.comfyui.install_record import FolderState, read_state
 from comfyworker.comfyui.locate import KNOWN_PLACES, Location, find_python, locate_comfyui, read_version
 from comfyworker.comfyui.machine_findings import disk_findings, gpu_finding
@@ -128,7 +129,7 @@ def _folder_findings(location: Location, cwd: Path) -> list[Finding]:
         if location.origin != "COMFYUI_PATH" and _state(cwd / place) is FolderState.UNFINISHED
     ]
     if location.path is not None:
-        version = read_version(location.path)
+        version = read_version(current_tree(location.path))
         found = Finding(
             area="comfyui",
             level=Level.OK,

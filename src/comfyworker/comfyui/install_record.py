@@ -16,6 +16,8 @@ WHOLE_NAME = ".comfyworker-install.json"
 UNFINISHED_NAME = ".comfyworker-unfinished.json"
 LOCK_NAME = ".comfyworker-install.lock"
 OWN_PREFIX = ".comfyworker"
+HOME_NOTE = Path(".comfyworker/comfyui.json")
+"""In a home whose trees of code are kept beside each other: says which of them is the current one."""
 
 DATA_FOLDERS = ("models", "input", "output", "temp", "user", "custom_nodes")
 """Folders of ComfyUI that hold what is the user's: an install makes them and never empties them."""
@@ -32,6 +34,8 @@ class FolderState(StrEnum):
     """An install that was finished and proven."""
     FOREIGN = "foreign"
     """A ComfyUI that was not made by an install of ours."""
+    HOME = "home"
+    """A ComfyUI whose versions are kept beside each other (see home.py): `comfyui update` changes it."""
     OTHER = "other"
     """Something that is no ComfyUI."""
 
@@ -73,6 +77,8 @@ def read_state(folder: Path) -> FolderState:
     if not folder.is_dir():
         return FolderState.OTHER
     names = {entry.name for entry in folder.iterdir()}
+    if (folder / HOME_NOTE).is_file():
+        return FolderState.HOME
     if UNFINISHED_NAME in names:
         return FolderState.UNFINISHED
     if "main.py" in names:

@@ -12,15 +12,21 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from comfyworker.comfyui.home import choose_home, current_tree, is_home
 from comfyworker.comfyui.install_record import FolderState, read_state
+from comfyworker.comfyui.overlay import below, find_overlay
 from comfyworker.errors import ComfyUINotFound
 from comfyworker.settings import ComfyUISettings
 
 LAUNCHER = Path(__file__).with_name("_launch.py")
 """The script that runs ComfyUI's main.py in ComfyUI's own interpreter."""
 
-KNOWN_PLACES = (Path("/comfyui"), Path("/runpod-volume/ComfyUI"), Path("workspace/ComfyUI"))
-"""Where a ComfyUI is looked for when no setting names one; relative ones lie below the working directory."""
+IMAGE_PLACES = (Path("/comfyui"), Path("/ComfyUI"))
+"""Where the images of other workers have their ComfyUI."""
+
+KNOWN_PLACES = (*IMAGE_PLACES, Path("/runpod-volume/ComfyUI"), Path("workspace/ComfyUI"))
+"""Where a ComfyUI is looked for when no setting names one, behind that of COMFYUI_IMAGE_PATH; relative ones lie below
+the working directory."""
 
 _SHARED_ENVIRONMENT = Path("/opt/venv")
 _PROBE_LIMIT_S = 20.0
@@ -35,11 +41,11 @@ class Location(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    origin: Literal["COMFY_API_URL", "COMFYUI_PATH", "known place", "none"]
+    origin: Literal["COMFY_API_URL", "COMFYUI_PATH", "COMFYUI_HOME", "COMFYUI_IMAGE_PATH", "known place", "none"]
     urls: tuple[str, ...] = ()
     """ComfyUIs that run already; then there is no folder to start one from."""
     path: Path | None = None
-    """The folder that holds main.py."""
+    """The folder that ComfyUI lives in: it holds main.py, or a note of where that is (see home.py)."""
 
 
 class Installation(BaseModel):
@@ -55,6 +61,18 @@ class Installation(BaseModel):
     """As ComfyUI itself says it, or None if its folder does not tell."""
     base_dir: Path
     """The folder that holds models, input, output, temp, user and custom_nodes."""
+    home_dir: Path | None = None
+    """The folder that it lives in, where that is not the one of main.py: its versions lie beside each other there."""
+
+    @property
+    def home(self) -> Path:
+        """The folder that it lives in."""
+        return self.home_dir or self.path
+
+    @property
+    def base_python(self) -> Path:
+        """The interpreter of the environment that holds torch, below what its home adds to that."""
+        return below(self.python)
 
     def command(self, args: Sequence[str] = ()) -> list[str]:
         """Return the command line that runs this ComfyUI with `args`."""
@@ -62,9 +80,10 @@ class Installation(BaseModel):
 
 
 def locate_comfyui(settings: ComfyUISettings, *, cwd: Path) -> Location:
-    """Return which ComfyUI applies: COMFY_API_URL, else COMFYUI_PATH, else the first known place that holds one.
+    """Return which ComfyUI applies: COMFY_API_URL, COMFYUI_PATH, COMFYUI_HOME, else the first known place with one.
 
-    An install that was interrupted is no ComfyUI yet, so a known place that holds one is passed over.
+    COMFYUI_HOME without a ComfyUI in it is none, since a worker places one there before it looks. An install that was
+    interrupted is no ComfyUI yet, so a known place that holds one is passed over.
 
     Raises:
         ComfyUINotFound: COMFYUI_PATH names a folder that cannot be used. It is never silently passed over.
@@ -75,9 +94,14 @@ def locate_comfyui(settings: ComfyUISettings, *, cwd: Path) -> Location:
         path = (cwd / settings.path.expanduser()).absolute()
         _check_named_folder(path)
         return Location(origin="COMFYUI_PATH", path=path)
+    home = choose_home(settings, cwd=cwd)
+    if home is not None:
+        return Location(origin="COMFYUI_HOME", path=home) if is_home(home) else Location(origin="none")
+    if settings.image_path is not None and is_home(settings.image_path):
+        return Location(origin="COMFYUI_IMAGE_PATH", path=settings.image_path)
     for place in KNOWN_PLACES:
         path = (cwd / place).absolute()
-        if _holds_comfyui(path):
+        if is_home(path):
             return Location(origin="known place", path=path)
     return Location(origin="none")
 
@@ -92,17 +116,34 @@ def find_comfyui(settings: ComfyUISettings, *, cwd: Path) -> Installation | None
         ComfyUINotFound: COMFYUI_PATH or COMFYUI_PYTHON name something that cannot be used, or the folder that was
             found has no Python with torch.
     """
-    path = locate_comfyui(settings.model_copy(update={"api_urls": ()}), cwd=cwd).path
-    if path is None:
+    home = locate_comfyui(settings.model_copy(update={"api_urls": ()}), cwd=cwd).path
+    if home is None:
         return None
-    python = find_python(path, settings, cwd=cwd)
+    python = find_python(home, settings, cwd=cwd)
     if python is None:
         raise ComfyUINotFound(
             "ComfyUI's folder was found, but no Python with torch in it or beside it",
             hint="Name the interpreter with COMFYUI_PYTHON, or make a new ComfyUI with `comfyworker comfyui install`.",
         )
-    base_dir = (cwd / settings.base_dir.expanduser()).absolute() if settings.base_dir else path
-    return Installation(path=path, python=python, version=read_version(path), base_dir=base_dir)
+    base_dir = (cwd / settings.base_dir.expanduser()).absolute() if settings.base_dir else home
+    tree = current_tree(home)
+    python = find_overlay(home, tree, python) or python
+    return Installation(
+        path=tree,
+        python=python,
+        version=read_version(tree),
+        base_dir=base_dir,
+        home_dir=None if tree == home else home,
+    )
+
+
+def refresh_comfyui(installation: Installation) -> Installation:
+    """Return an installation as it is now: another version of ComfyUI may have become the current one in its home."""
+    tree = current_tree(installation.home)
+    base = installation.base_python
+    python = find_overlay(installation.home, tree, base) or base
+    changes = {"path": tree, "python": python, "version": read_version(tree), "home_dir": installation.home}
+    return installation.model_copy(update=changes)
 
 
 def require_comfyui(settings: ComfyUISettings, *, cwd: Path) -> Installation:
@@ -122,15 +163,17 @@ def require_comfyui(settings: ComfyUISettings, *, cwd: Path) -> Installation:
 def find_python(path: Path, settings: ComfyUISettings, *, cwd: Path) -> Path | None:
     """Return the interpreter for the ComfyUI in `path`, or None if none with torch is found.
 
-    Order: COMFYUI_PYTHON, an environment in the folder, one beside it, `/opt/venv`, the `python3` on PATH. All but the
-    first two only when torch can be found with them: what lies beside is often the worker's own environment.
+    Order: COMFYUI_PYTHON, an environment in the folder, that of COMFYUI_IMAGE_PATH, one beside the folder, `/opt/venv`,
+    the `python3` on PATH. The last three only when torch can be found with them: what lies beside is often the
+    worker's own environment.
 
     Raises:
         ComfyUINotFound: COMFYUI_PYTHON names no executable file.
     """
     if settings.python is not None:
         return _named_python(settings.python, cwd)
-    for environment in (path / ".venv", path / "venv"):
+    folders = [path] if settings.image_path is None else [path, settings.image_path]
+    for environment in (folder / name for folder in folders for name in (".venv", "venv")):
         python = environment / "bin" / "python"
         if python.exists():
             return python
@@ -151,7 +194,7 @@ def has_torch(python: Path) -> bool:
 
 def has_cpu_torch(python: Path) -> bool:
     """Tell whether the torch of `python` is known to be a build that can use no GPU; read as text, never imported."""
-    for module in (python.parent.parent / "lib").glob("python*/site-packages/torch/version.py"):
+    for module in (below(python).parent.parent / "lib").glob("python*/site-packages/torch/version.py"):
         text = module.read_text(encoding="utf-8", errors="replace")
         backends = re.findall(r"^(?:cuda|hip|xpu)\b[^=\n]*= *(\S+)", text, re.MULTILINE)
         return bool(backends) and set(backends) == {"None"}
@@ -164,6 +207,8 @@ def read_version(path: Path) -> str | None:
 
 
 def _check_named_folder(path: Path) -> None:
+    if read_state(path) is FolderState.HOME and is_home(path):
+        return
     if not (path / "main.py").is_file():
         raise ComfyUINotFound(
             "COMFYUI_PATH names a folder that holds no main.py" if path.is_dir() else "COMFYUI_PATH names no folder",
@@ -174,10 +219,6 @@ def _check_named_folder(path: Path) -> None:
             "COMFYUI_PATH names a ComfyUI whose install was not finished",
             hint="Run `comfyworker comfyui install --path` with that folder again; it goes on where it stopped.",
         )
-
-
-def _holds_comfyui(path: Path) -> bool:
-    return (path / "main.py").is_file() and read_state(path) is not FolderState.UNFINISHED
 
 
 def _named_python(named: Path, cwd: Path) -> Path:

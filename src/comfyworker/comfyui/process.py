@@ -79,6 +79,11 @@ class ComfyUIProcess:
         """The last lines of its log, without directories or secrets."""
         return [redact(line) for line in self._tail]
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended by now."""
+        return self._started()[1].ended.is_set()
+
     async def __aenter__(self) -> Self:
         """Start it.
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from comfyworker.comfyui.folders import Folders
 from comfyworker.comfyui.instance import ComfyUIInstance, is_answering, keep_connected, wait_back
 from comfyworker.comfyui.launching import plan_launch
-from comfyworker.comfyui.locate import Installation
+from comfyworker.comfyui.locate import Installation, refresh_comfyui
 from comfyworker.comfyui.process import ComfyUIProcess
 from comfyworker.comfyui.renewal import Renewal
 from comfyworker.comfyui.slots import claim_slot, folders_from_args, reserve_port
@@ -47,13 +47,15 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
 
     The pauses before a restart double from 1 s to COMFYUI_RESTART_MAX_DELAY_S, and begin anew once it has lived for a
     minute. Jobs that are on it when it dies are told at once; jobs that wait for it are told when it never came up,
-    or failed three times in a row. When its custom nodes have changed, it is started anew at once after its last job.
+    or failed three times in a row. When its custom nodes, or its own version, have changed, it is started anew at once
+    after its last job.
     """
     loop = asyncio.get_running_loop()
     crashes, has_been_ready = 0, False
     with claim_slot(installation.base_dir) as slot, reserve_port(options.port) as port:
         while True:
             begun_at = loop.time()
+            installation = await asyncio.to_thread(refresh_comfyui, installation)
             plan = plan_launch(
                 installation,
                 instance.settings,

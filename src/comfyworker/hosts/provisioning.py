@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from comfyworker.comfyui.settlement import find_unsettled
 from comfyworker.errors import WorkerError
 from comfyworker.finishing import beside, in_thread
-from comfyworker.hosts.startup import COMFYUI, Startup
+from comfyworker.hosts.startup import COMFYUI, HOME, Startup
 from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.reporting import Item, ItemKind, ItemResult, ItemStatus
 from comfyworker.settings import Settings
@@ -85,7 +86,10 @@ async def provisioning(
     Raises:
         InvalidConfig: the config.yml is wrong.
         ComfyUINotFound: a setting names a ComfyUI that is none.
+        InsufficientStorage: the volume that ComfyUI shall live on is full.
+        InstallFailed: ComfyUI could not be placed where it shall live.
     """
+    await _settle(settings, cwd, startup)
     provisioner: Provisioner | None = None
     if settings.provision.at_start and settings.comfyui.api_urls:
         log.warning("provision.skipped", reason="the ComfyUI of COMFY_API_URL is not this worker's to change")
@@ -101,6 +105,16 @@ async def provisioning(
     made_ready = Provisioning(provisioner, startup)
     async with beside(made_ready.make_models(), name="bringing models"):
         yield made_ready
+
+
+async def _settle(settings: Settings, cwd: Path, startup: Startup | None) -> None:
+    """See that ComfyUI is where it shall live; at all starts but the first that takes milliseconds."""
+    if await in_thread(lambda: find_unsettled(settings.comfyui, cwd=cwd)) is None:
+        return
+    from comfyworker.provision.home import settle_comfyui  # noqa: PLC0415  # brings HTTP clients
+
+    with contextlib.nullcontext() if startup is None else startup.phase(HOME):
+        await settle_comfyui(settings.comfyui, settings.provision, cwd=cwd)
 
 
 async def _find_provisioner(settings: Settings, cwd: Path) -> Provisioner | None:

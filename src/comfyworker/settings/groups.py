@@ -44,6 +44,24 @@ class ComfyUISettings(Group):
         description="Folder that holds ComfyUI's models, input, output, temp, user and custom_nodes, if it is another "
         "one. Beside COMFY_API_URL it tells where that ComfyUI's files lie on this disk.",
     )
+    home: str | None = Field(
+        default=None,
+        validation_alias=env("COMFYUI_HOME"),
+        description="Where ComfyUI lives: `image` (the default) runs it from where it was installed; `volume` places it "
+        "at the first start on RunPod's network volume, else in `/workspace`, else in `./workspace`, where it persists; "
+        "so does the path of a folder, there. COMFYUI_PATH goes before.",
+    )
+    image_path: Path | None = Field(
+        default=None,
+        validation_alias=env("COMFYUI_IMAGE_PATH"),
+        description="Folder of the ComfyUI that the container's image carries, with its environment; set by the image. "
+        "It is what COMFYUI_HOME places elsewhere, and the first place that is looked at.",
+    )
+    repository: str = Field(
+        default="https://github.com/comfyanonymous/ComfyUI",
+        validation_alias=env("COMFYUI_REPOSITORY"),
+        description="Git repository that versions of ComfyUI are fetched from: the official one, a mirror or a fork.",
+    )
     args: tuple[str, ...] = Field(
         default=(),
         validation_alias=env("COMFYUI_ARGS"),

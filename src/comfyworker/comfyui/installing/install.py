@@ -12,6 +12,7 @@ from pathlib import Path
 from comfyworker._version import __version__
 from comfyworker.comfyui import install_record
 from comfyworker.comfyui.gpus import has_amd_gpu, list_nvidia_gpus
+from comfyworker.comfyui.home import current_tree
 from comfyworker.comfyui.install_record import FolderState, InstallRecord, read_record, read_state
 from comfyworker.comfyui.installing import environment, sources, tree
 from comfyworker.comfyui.installing.protocol import InstallReporter
@@ -41,6 +42,8 @@ async def install_comfyui(request: InstallRequest, reporter: InstallReporter) ->
     request.path.mkdir(parents=True, exist_ok=True)
     async with _hold_folder(request.path, reporter):
         state = read_state(request.path)
+        if state is FolderState.HOME:
+            return _leave_home(request)
         if state is FolderState.FOREIGN:
             return _leave_foreign(request)
         if state is FolderState.WHOLE and not request.force:
@@ -183,6 +186,16 @@ def _require_free_to_use(path: Path) -> None:
             "--path names something that is no ComfyUI, and not an empty folder either",
             hint="Choose a --path that does not exist yet.",
         )
+
+
+def _leave_home(request: InstallRequest) -> InstallOutcome:
+    if request.force:
+        raise InstallFailed(
+            "the ComfyUI in --path has been placed or updated by version, and is not made anew in its place",
+            hint="`comfyworker comfyui update --to` brings another version, `comfyworker comfyui rollback` the last.",
+        )
+    tree = current_tree(request.path)
+    return InstallOutcome(path=request.path, is_new=False, record=read_record(tree), version=read_version(tree))
 
 
 def _leave_foreign(request: InstallRequest) -> InstallOutcome:

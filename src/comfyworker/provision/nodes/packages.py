@@ -189,8 +189,7 @@ class _Trial:
         self._installer = installer
         self._folder = folder
         self._base = base
-        pins = {name: version for name, version in installed.items() if _STACK.fullmatch(name)}
-        self._constraints = tuple(f"{name}=={version}" for name, version in sorted(pins.items()))
+        self._constraints = torch_stack(installed)
 
     async def run(self, groups: Sequence[Group], *, is_dry: bool) -> Attempt:
         all_needs = [self._base, *(group.needs for group in groups)]
@@ -202,6 +201,12 @@ class _Trial:
             links=tuple(dict.fromkeys(link for needs in all_needs for link in needs.links)),
         )
         return await self._installer.run(plan, is_dry=is_dry)
+
+
+def torch_stack(installed: dict[str, str]) -> tuple[str, ...]:
+    """Return the constraints that keep torch, and what it was built with, as they are."""
+    pins = {name: version for name, version in installed.items() if _STACK.fullmatch(name)}
+    return tuple(f"{name}=={version}" for name, version in sorted(pins.items()))
 
 
 def _unreadable(group: Group) -> NodeInstallFailed:
