@@ -229,7 +229,9 @@ class JobRequest(_Record):
     models: tuple[ModelOffer, ...] = ()
     """Where models are that the workflow names; fetched only if they are missing, and if the worker does that."""
     timeout_s: float | None = None
-    """The job's own deadline in seconds; None takes the worker's."""
+    """The job's own deadline in seconds, in which waiting for models does not count; None takes the worker's."""
+    given_up_after_s: float | None = None
+    """Seconds from its beginning after which its platform has given it up, whatever it waited for; None is never."""
     expected_time_s: float | None = None
     """Seconds that the caller thinks the job will take; platforms reckon its load by it."""
     comfy_org_api_key: SecretStr | None = None
@@ -304,7 +306,7 @@ class Timings(_Record):
 
     prepare_s: float | None = None
     wait_s: float | None = None
-    """Waited for ComfyUI to start, for a place in its queue, and there until it began."""
+    """Waited for ComfyUI to start, for models, for a place in ComfyUI's queue, and there until it began."""
     execute_s: float | None = None
     """From ComfyUI's beginning to its end."""
     collect_s: float | None = None

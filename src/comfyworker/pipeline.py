@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 from pydantic import JsonValue
@@ -31,17 +30,15 @@ from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
 from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress
 from comfyworker.provision.arrivals import Arrivals
-from comfyworker.provision.on_demand import OnDemandModels, Wanted
-from comfyworker.running import RunningJob, Stage
+from comfyworker.readiness import Readiness
+from comfyworker.running import RunningJob, Stage, StandAside
 from comfyworker.settings import Settings
-from comfyworker.workflow.assembly import assemble
 from comfyworker.workflow.files import find_url_inputs, rename_files
 from comfyworker.workflow.fresh import mark_outputs
 from comfyworker.workflow.models import model_files
 from comfyworker.workflow.modifiers import Modifiers
 from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.output_nodes import output_nodes
-from comfyworker.workflow.preflight import check_workflow, raise_problems
 from comfyworker.workflow.weights import node_weights
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -60,7 +57,7 @@ class Pipeline:
     An async context manager, whose end waits until all that the jobs left on the disk is removed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # made in one place
         self,
         pool: ComfyUIPool,
         settings: Settings,
@@ -83,7 +80,6 @@ class Pipeline:
         """
         self.pool = pool
         self._settings = settings
-        self._modifiers = modifiers or Modifiers()
         self._deliveries = deliveries or Deliveries(settings)
         self._bringer = Bringer(settings.delivery)
         self._undelivered = Undelivered(
@@ -93,13 +89,12 @@ class Pipeline:
         self._swept_at = time.monotonic()
         self._stores: dict[str, InputStore] = {}
         self._clean_ups = asyncio.TaskGroup()
-        self._models = OnDemandModels(settings, cwd=cwd or Path.cwd())
-        self._arrivals = arrivals
+        self._readiness = Readiness(settings, modifiers or Modifiers(), cwd=cwd or Path.cwd(), arrivals=arrivals)
 
     async def __aenter__(self) -> Self:
         """Be ready for jobs."""
         await self._deliveries.__aenter__()
-        await self._models.__aenter__()
+        await self._readiness.__aenter__()
         await self._clean_ups.__aenter__()
         self._sweep()
         return self
@@ -110,7 +105,7 @@ class Pipeline:
         """Wait for the clean-ups."""
         # Not told of an error: a job that failed is no reason to leave the others' files where they are.
         try:
-            await self._models.__aexit__(kind, error, trace)
+            await self._readiness.__aexit__(kind, error, trace)
             await self._clean_ups.__aexit__(None, None, None)
         finally:
             await self._deliveries.__aexit__(kind, error, trace)
@@ -123,6 +118,7 @@ class Pipeline:
         on_progress: ProgressSink | None = None,
         on_artifact: ArtifactSink | None = None,
         on_preview: PreviewSink | None = None,
+        stand_aside: StandAside | None = None,
     ) -> JobResult:
         """Run one job to its end; a failure is a result too.
 
@@ -132,11 +128,12 @@ class Pipeline:
             on_progress: Called for every change of progress, on the event loop; must not block.
             on_artifact: Called for every file that has been delivered, on the event loop; must not block.
             on_preview: Called for every preview that ComfyUI makes while a node samples, on the event loop.
+            stand_aside: Leaves the job's place to others while it waits for models; None has it keep its place.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
         """
-        job = RunningJob(request, on_progress, on_preview)
+        job = RunningJob(request, on_progress, on_preview, stand_aside)
         with structlog.contextvars.bound_contextvars(job_id=request.id, prompt_id=job.prompt_id):
             log.debug("job.started", nodes=len(job.graph), files=len(request.files))
             try:
@@ -164,12 +161,13 @@ class Pipeline:
         Raises:
             InvalidRequest: something is wrong with the modifier's parameters or with how the files are wanted.
             InvalidWorkflow: with everything that is wrong with the workflow.
+            ProvisioningFailed: a model that config.yml asks for could not be had.
         """
         self._bringer.check(request.output)
         ready = next((instance for instance in self.pool.instances if instance.is_ready), None)
         if ready is not None:
             with contextlib.suppress(ComfyUIUnavailable):
-                await self._check(RunningJob(request, None), ready, fetches=False)
+                await self._readiness.foresee(RunningJob(request, None), ready)
 
     async def _run_within_deadline(
         self, job: RunningJob, delivery: Delivery | None, on_artifact: ArtifactSink | None
@@ -200,10 +198,13 @@ class Pipeline:
                 delivery = wanted or self._deliveries.choose(job.request, on_artifact)
                 files = await prepare_files(job.request.files, self._settings.inputs)
             ready = await self._any_ready(job)
-            with job.counted_as(Stage.PREPARE), contextlib.suppress(NotConnected):
+            with contextlib.suppress(NotConnected):
                 # One that has just gone is no fault of the job: it is checked again on the one that it gets.
-                await self._fetch(job, await self._check(job, ready))
-            instance, tracker = await self._execute_somewhere(job, files, clean_up)
+                classes = await self._readiness.make(job, ready)
+                with job.counted_as(Stage.PREPARE):
+                    await self._fetch(job, classes)
+            async with self._models_wanted(job):
+                instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
                 spool = await clean_up.enter_async_context(self._spool.folder())
                 collected = await self._collect(job, instance, tracker, spool)
@@ -288,29 +289,13 @@ class Pipeline:
                     except InvalidWorkflow as error:
                         refusal = error
                 # Outside of the lease: others run meanwhile.
-                await self._mend(job, instance, refusal)
+                job.enter(Stage.PREPARE)
+                await self._readiness.mend(job, instance, refusal)
             except (CrashedBeforeBegin, NotConnected) as error:
                 if attempt == _ATTEMPTS:
                     raise
                 attempt += 1
                 log.warning("job.requeued", error=error.message)
-
-    async def _mend(self, job: RunningJob, instance: ComfyUIInstance, refusal: InvalidWorkflow) -> None:
-        """Wait for models that ComfyUI itself has found missing, or fetch them: what custom nodes load, only they know.
-
-        Raises:
-            InvalidWorkflow: that is not all, or not allowed.
-            ProvisioningFailed: one that config.yml asks for cannot be had.
-        """
-        with job.counted_as(Stage.PREPARE):
-            job.enter(Stage.PREPARE)
-            classes = await instance.node_classes()
-            named = frozenset(problem.class_type for problem in refusal.problems if problem.class_type is not None)
-            if await self._wait_for_arrivals(job, classes, refusal):
-                await instance.refresh_classes(named)
-                return
-            wanted = await self._fetchable(job, instance, classes, refusal)
-            await self._fetch_models(job, instance, wanted, named)
 
     async def _execute(
         self,
@@ -321,7 +306,7 @@ class Pipeline:
     ) -> PromptTracker:
         """Execute the job on one ComfyUI; its outputs stay until `clean_up`, its input files until its end."""
         with job.counted_as(Stage.PREPARE):
-            classes = await self._check(job, instance)
+            classes = await self._readiness.check(job, instance)
             files = (*files, *await self._fetch(job, classes))
             placed = await self._store(instance).place(files)
         try:
@@ -344,112 +329,6 @@ class Pipeline:
                 await finish(placed.release(), within_s=_CLEAN_UP_WITHIN_S, name="input files")
         job.note_execution(execution)
         return tracker
-
-    async def _check(self, job: RunningJob, instance: ComfyUIInstance, *, fetches: bool = True) -> NodeClasses:
-        """Put the workflow together, refuse what ComfyUI would refuse, all at once; return the node classes.
-
-        Models that are all that is missing are fetched, where that is allowed; unless `fetches`, they count as there.
-        """
-        classes = await instance.node_classes()
-        if job.checked_with is classes:
-            return classes
-        try:
-            self._assemble(job, classes)
-        except WorkerError as error:
-            # A model may have been put there since ComfyUI was asked: look again before refusing.
-            named = frozenset(problem.class_type for problem in error.problems if problem.class_type is not None)
-            if not named:
-                raise
-            classes = await instance.refresh_classes(named)
-            if fetches:
-                classes = await self._after_arrivals(job, instance, classes, named)
-            try:
-                self._assemble(job, classes)
-            except InvalidWorkflow as still:
-                wanted = await self._fetchable(job, instance, classes, still)
-                if not fetches:
-                    return classes
-                classes = await self._fetch_models(job, instance, wanted, named)
-                await self._assemble_at_last(job, instance, classes)
-        job.checked_with = classes
-        return classes
-
-    async def _after_arrivals(
-        self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses, class_types: frozenset[str]
-    ) -> NodeClasses:
-        """Wait for models of config.yml that the workflow lacks and that are on their way; return the classes then.
-
-        Raises:
-            ProvisioningFailed: one of them cannot be had.
-        """
-        if self._arrivals is None:
-            return classes
-        try:
-            self._assemble(job, classes)
-        except InvalidWorkflow as error:
-            has_come = await self._wait_for_arrivals(job, classes, error)
-            return await instance.refresh_classes(class_types) if has_come else classes
-        return classes
-
-    async def _wait_for_arrivals(self, job: RunningJob, classes: NodeClasses, refusal: InvalidWorkflow) -> bool:
-        """Wait for what a refused workflow lacks and config.yml asks for; return whether any of it has come meanwhile.
-
-        Raises:
-            ProvisioningFailed: one of them cannot be had.
-        """
-        if self._arrivals is None:
-            return False
-        # What reads a config.yml takes its time to import, and few jobs need it.
-        from comfyworker.provision.proposal import find_missing  # noqa: PLC0415  # as above
-
-        missing = find_missing(refusal, job.request, job.graph, classes)
-        has_come = False
-        for model in missing.models if missing is not None else ():
-            if self._arrivals.expects(model.destination, model.filename):
-                has_come = True
-                job.say(f"waiting for {model.filename}, which is being downloaded")
-            await self._arrivals.wait(model.destination, model.filename)  # also tells why one did not come
-        return has_come
-
-    async def _fetchable(
-        self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses, error: InvalidWorkflow
-    ) -> tuple[Wanted, ...]:
-        """Return what is missing, if that is all that is wrong and all of it may be fetched.
-
-        Raises:
-            InvalidWorkflow: otherwise, `error` itself, with what would mend it.
-        """
-        # What reads a config.yml takes its time to import, and few jobs need it.
-        from comfyworker.provision.proposal import explain_missing, find_missing  # noqa: PLC0415  # as above
-
-        missing = find_missing(error, job.request, job.graph, classes)
-        if missing is None or "config_yml" in error.details:  # explained already
-            raise error
-        wanted, reasons = await self._models.judge(missing, instance.folders)
-        if reasons or not missing.is_all or not wanted or job.has_fetched:
-            raise explain_missing(error, missing, reasons) from error
-        return wanted
-
-    async def _fetch_models(
-        self, job: RunningJob, instance: ComfyUIInstance, wanted: tuple[Wanted, ...], class_types: frozenset[str]
-    ) -> NodeClasses:
-        """Fetch what the workflow lacks, once a job; return the node classes as they are then."""
-        job.has_fetched = True
-        await self._models.fetch(wanted, job.say)
-        return await instance.refresh_classes(class_types)
-
-    async def _assemble_at_last(self, job: RunningJob, instance: ComfyUIInstance, classes: NodeClasses) -> None:
-        try:
-            self._assemble(job, classes)
-        except InvalidWorkflow as error:
-            await self._fetchable(job, instance, classes, error)  # raises it with what would mend it
-            raise
-
-    def _assemble(self, job: RunningJob, classes: NodeClasses) -> None:
-        if job.checked_with is None:  # what was drawn for one ComfyUI holds for the next
-            made = assemble(job.request, classes, self._modifiers, draw=lambda: secrets.randbits(32))
-            job.graph, job.used = made.graph, made.used
-        raise_problems(check_workflow(job.graph, classes))
 
     async def _fetch(self, job: RunningJob, classes: NodeClasses) -> tuple[DecodedFile, ...]:
         """Return the files whose URLs stand in the workflow's nodes; they are fetched once a job."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import StrEnum
 
 import structlog
@@ -22,6 +23,13 @@ from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.urls import shown_name
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+StandAside = Callable[[], contextlib.AbstractAsyncContextManager[None]]
+"""Makes a context within which a job leaves its place to others, since it waits for what needs no ComfyUI.
+
+When the context has been left, it has a place again.
+"""
 
 
 class Stage(StrEnum):
@@ -52,9 +60,11 @@ class RunningJob:
         request: JobRequest,
         on_progress: Callable[[Progress], None] | None,
         on_preview: PreviewSink | None = None,
+        stand_aside: StandAside | None = None,
     ) -> None:
         """Begin; the clock runs from here."""
         self.request = request
+        self._stand_aside: StandAside = stand_aside or contextlib.nullcontext
         self.on_preview = on_preview
         """Who wants to see what nodes are at; None is nobody."""
         self.graph: Graph = request.workflow or {}
@@ -90,6 +100,12 @@ class RunningJob:
     def is_overdue(self) -> bool:
         """Whether the job is being stopped because its time is over."""
         return self.deadline is not None and self.deadline.expired()
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the platform gives the job up; infinite where it never does."""
+        limit_s = self.request.given_up_after_s
+        return math.inf if limit_s is None else max(limit_s - (time.perf_counter() - self._begun_at), 0.0)
 
     def enter(self, stage: Stage) -> None:
         """Say that the job is in `stage` now."""
@@ -133,6 +149,31 @@ class RunningJob:
             yield
         finally:
             self._add_wait(time.perf_counter() - begun_at)
+
+    @contextlib.asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        """Within the context, leave the job's place to others, and have its own time stand still.
+
+        What needs no ComfyUI is waited for in it. When it is left, the job has a place again.
+        """
+        with self.waiting(), self._stopped_clock():
+            async with self._stand_aside():
+                yield
+
+    @contextlib.contextmanager
+    def _stopped_clock(self) -> Iterator[None]:
+        when = self.deadline.when() if self.deadline is not None else None
+        if self.deadline is None or when is None or self.deadline.expired():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        begun_at = loop.time()
+        self.deadline.reschedule(None)
+        try:
+            yield
+        finally:
+            now = loop.time()
+            self.deadline.reschedule(min(when + now - begun_at, now + self.left_s))
 
     def note_execution(self, execution: Execution) -> None:
         """Keep how the execution went."""

@@ -1,5 +1,9 @@
 """A job while it runs: what it tells, what it counts, what it answers."""
 
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -170,3 +174,38 @@ def test_the_last_line_of_a_failure(clock: Clock) -> None:
             "total_s": 2.0,
         }
     ]
+
+
+async def test_its_time_stands_still_while_it_waits_for_models() -> None:
+    """It leaves its place, has no deadline meanwhile, and then as much time as it had."""
+    told = []
+
+    @contextlib.asynccontextmanager
+    async def stand_aside() -> AsyncIterator[None]:
+        told.append("left")
+        yield
+        told.append("back")
+
+    running = RunningJob(JobRequest(id="job", workflow={}), None, stand_aside=stand_aside)
+    async with asyncio.timeout(60) as running.deadline:
+        before = running.deadline.when()
+        async with running.aside():
+            assert (running.deadline.when(), told) == (None, ["left"])
+            await asyncio.to_thread(time.sleep, 0.01)  # what is tested is that this much is given back
+        after = running.deadline.when()
+    assert told == ["left", "back"]
+    assert before is not None
+    assert after is not None
+    assert after - before >= 0.01
+
+
+async def test_the_platforms_own_limit_stays_while_it_waits(clock: Clock) -> None:
+    """However much time of its own is left, it is over when the platform says so."""
+    running = job(given_up_after_s=5.0)
+    async with asyncio.timeout(60) as running.deadline:
+        clock.now += 4.0
+        async with running.aside():
+            assert running.left_s == pytest.approx(1.0)
+        when = running.deadline.when()
+        assert when is not None
+        assert when - asyncio.get_running_loop().time() <= 1.0

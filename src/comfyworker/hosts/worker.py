@@ -26,6 +26,7 @@ from comfyworker.webhooks import Webhooks
 
 if TYPE_CHECKING:  # see open_pipeline
     from comfyworker.pipeline import Pipeline, ProgressSink
+    from comfyworker.running import StandAside
 
 _LAST_WORDS_WITHIN_S = 5.0
 _Told = TypeVar("_Told")
@@ -88,6 +89,7 @@ class Worker:
         on_progress: ProgressSink | None = None,
         on_artifact: ArtifactSink | None = None,
         on_preview: PreviewSink | None = None,
+        stand_aside: StandAside | None = None,
     ) -> JobResult:
         """Run one job to its end; a failure is a result too.
 
@@ -99,6 +101,7 @@ class Worker:
             on_progress: Called for every change of progress, on the event loop; must not block.
             on_artifact: Called for every file that has been delivered, on the event loop; must not block.
             on_preview: Called for every preview that ComfyUI makes while a node samples, on the event loop.
+            stand_aside: Leaves the job's place to others while it waits for models; None has it keep its place.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
@@ -111,7 +114,11 @@ class Worker:
             return _dated(JobResult.refused(request.id, error), created_at)
         if hook is None:
             result = await self.pipeline.run(
-                request, on_progress=on_progress, on_artifact=on_artifact, on_preview=on_preview
+                request,
+                on_progress=on_progress,
+                on_artifact=on_artifact,
+                on_preview=on_preview,
+                stand_aside=stand_aside,
             )
             return _dated(self._with_start(result, begun_s), created_at)
         notices = Notices(self.webhooks, hook)
@@ -123,6 +130,7 @@ class Worker:
                 on_progress=on_progress,
                 on_artifact=on_artifact,
                 on_preview=on_preview,
+                stand_aside=stand_aside,
             )
         except asyncio.CancelledError:
             notices.ended(_dated(JobResult(id=request.id, status=JobStatus.CANCELED), created_at))
@@ -140,6 +148,7 @@ class Worker:
         on_progress: ProgressSink | None = None,
         on_artifact: ArtifactSink | None = None,
         on_preview: PreviewSink | None = None,
+        stand_aside: StandAside | None = None,
         tells_end: bool = True,
     ) -> JobResult:
         """Run one job as `run` does, and tell `notices` of it; of its end only if `tells_end`.
@@ -156,6 +165,7 @@ class Worker:
                 on_progress=_both(notices.progress, on_progress),
                 on_artifact=_both(notices.artifact, on_artifact),
                 on_preview=on_preview,
+                stand_aside=stand_aside,
             )
             result = _dated(self._with_start(result, begun_s), created_at)
             if tells_end:

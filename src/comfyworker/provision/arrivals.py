@@ -59,14 +59,21 @@ class Arrivals:
             ProvisioningFailed: it could not be had.
         """
         while True:
-            matching = self._matching(folder, name)
-            failure = next((arrival.error for arrival in matching if arrival.error is not None), None)
-            if failure is not None:
-                raise error_of(failure)
-            waiting = next((arrival for arrival in matching if not arrival.has_ended), None)
+            self.raise_failure(folder, name)
+            waiting = next((arrival for arrival in self._matching(folder, name) if not arrival.has_ended), None)
             if waiting is None:
                 return
             await waiting.changed.wait()
+
+    def raise_failure(self, folder: str | None, name: str) -> None:
+        """Raise why a file did not come; nothing if it did, or still may, or if the config does not ask for it.
+
+        Raises:
+            ProvisioningFailed: it could not be had.
+        """
+        failure = next((arrival.error for arrival in self._matching(folder, name) if arrival.error is not None), None)
+        if failure is not None:
+            raise error_of(failure)
 
     def named(self, number: int, place: str) -> None:
         """Hear under which name an entry will be there.

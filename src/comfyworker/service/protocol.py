@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress, WebhookOptions
@@ -20,6 +21,7 @@ class Runner(Protocol):
         on_progress: Callable[[Progress], None] | None = None,
         on_artifact: Callable[[Artifact], None] | None = None,
         on_preview: Callable[[str, str, bytes], None] | None = None,
+        stand_aside: Callable[[], AbstractAsyncContextManager[None]] | None = None,
     ) -> JobResult:
         """Run one job; called in a task of its own, for as many jobs at once as there are places.
 
@@ -31,6 +33,8 @@ class Runner(Protocol):
             on_progress: Must be called on the event loop; does not block.
             on_artifact: Must be called on the event loop; does not block.
             on_preview: May be called on the event loop with a node's id, a media type and a picture; does not block.
+            stand_aside: Makes a context within which the job's place is for others, since it waits for what needs no
+                ComfyUI; when it has been left, the job has a place again.
 
         Raises:
             asyncio.CancelledError: the caller was cancelled; by then nothing of the job runs any more.

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import structlog
 
@@ -27,6 +28,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
+_MOST_ASIDE = 64
+"""Jobs that may wait for something else and hold no place; each is in memory, with its input files."""
 
 
 class HeldPlace:
@@ -82,6 +85,8 @@ class Running:
         self.waiting = WaitingLine()
         self._running: set[LiveJob] = set()
         self._held = 0
+        self._aside: set[LiveJob] = set()
+        self._returning: deque[tuple[LiveJob, asyncio.Event]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
@@ -100,7 +105,7 @@ class Running:
     @contextlib.contextmanager
     def held_place(self) -> Iterator[HeldPlace]:
         """Within the context, keep a place for a job that is being taken, if one is free that nobody waits for."""
-        is_free = len(self._running) + self._held + len(self.waiting) < self._places
+        is_free = self._taken + len(self._returning) + len(self.waiting) < self._places
         place = HeldPlace(is_held=is_free and not self._stopping.is_set(), on_release=self._release)
         self._held += place.is_held
         try:
@@ -108,6 +113,35 @@ class Running:
         finally:
             place.release()
             self._start_waiting()
+
+    @contextlib.asynccontextmanager
+    async def aside(self, job: LiveJob) -> AsyncIterator[None]:
+        """Within the context, the place of `job`, which runs, is for others; it has one again when it is left.
+
+        Those that come back are before those that have not begun. Too many at once would fill the memory: one more
+        keeps its place.
+        """
+        if len(self._aside) >= _MOST_ASIDE:
+            yield
+            return
+        self._aside.add(job)
+        self._start_waiting()
+        try:
+            yield
+            if self._taken >= self._places:
+                await self._turn_of(job)
+        finally:
+            self._aside.discard(job)
+
+    async def _turn_of(self, job: LiveJob) -> None:
+        """Wait until there is a place for a job that has begun."""
+        turn = job, asyncio.Event()
+        self._returning.append(turn)
+        try:
+            await turn[1].wait()
+        finally:
+            if turn in self._returning:
+                self._returning.remove(turn)
 
     @property
     def is_stopping(self) -> bool:
@@ -236,9 +270,19 @@ class Running:
     def _release(self) -> None:
         self._held -= 1
 
+    @property
+    def _taken(self) -> int:
+        """How many places are taken."""
+        return len(self._running) - len(self._aside) + self._held
+
     def _start_waiting(self) -> None:
-        while len(self._running) + self._held < self._places and not self._stopping.is_set():
-            job = self.waiting.next()
+        while self._taken < self._places:
+            if self._returning:
+                back, turn = self._returning.popleft()
+                self._aside.discard(back)
+                turn.set()
+                continue
+            job = None if self._stopping.is_set() else self.waiting.next()
             if job is None:
                 return
             self._running.add(job)
@@ -250,6 +294,7 @@ class Running:
             await self._run_to_its_end(job)
         finally:
             self._running.discard(job)
+            self._aside.discard(job)
             if not self._running:
                 self._idle.set()
             self._start_waiting()
@@ -296,6 +341,7 @@ class Running:
                     on_progress=job.tell_progress,
                     on_artifact=job.tell_output,
                     on_preview=job.tell_preview,
+                    stand_aside=functools.partial(self.aside, job),
                 )
         except WorkerError as error:
             return JobResult.refused(record.id, error)

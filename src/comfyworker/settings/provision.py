@@ -112,6 +112,13 @@ class ProvisionSettings(Group):
         description="Use HF_TOKEN and CIVITAI_TOKEN for DOWNLOAD_MODELS too. Whoever may send jobs can then use every "
         "model that the tokens can read.",
     )
+    model_wait_timeout_s: float = Field(
+        default=3600.0,
+        gt=0,
+        validation_alias=env("MODEL_WAIT_TIMEOUT_S"),
+        description="Seconds that a job waits for models that are being downloaded, those of config.yml and those of "
+        "DOWNLOAD_MODELS. They do not count as the job's own time (JOB_TIMEOUT_S).",
+    )
     comfy_registry_url: str = Field(
         default="https://api.comfy.org",
         pattern=r"^https?://\S+$",

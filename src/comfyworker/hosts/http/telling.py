@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
@@ -24,6 +24,9 @@ from comfyworker.jobs import Artifact, JobRequest, JobResult, Progress, UrlType,
 from comfyworker.service import JobRecord, KeptArtifact, inline_files, running_record
 from comfyworker.settings import Settings
 from comfyworker.webhooks import Hook
+
+if TYPE_CHECKING:  # it brings the pipeline, which is loaded while ComfyUI starts
+    from comfyworker.running import StandAside
 
 
 class _Files(NamedTuple):
@@ -71,6 +74,7 @@ class JobTelling:
         on_progress: Callable[[Progress], None] | None = None,
         on_artifact: Callable[[Artifact], None] | None = None,
         on_preview: Callable[[str, str, bytes], None] | None = None,
+        stand_aside: StandAside | None = None,
     ) -> JobResult:
         """Run one job and tell of it, but not of its end; it is the service's runner."""
         record, webhooks = running_record(), self._worker.webhooks
@@ -85,6 +89,7 @@ class JobTelling:
                 on_progress=on_progress,
                 on_artifact=on_artifact,
                 on_preview=on_preview,
+                stand_aside=stand_aside,
             )
         # One hook for all that is told of the job, the end included: so its messages go out as they came.
         self._hooks[record.owner, record.id] = hook
@@ -95,6 +100,7 @@ class JobTelling:
             on_progress=on_progress,
             on_artifact=on_artifact,
             on_preview=on_preview,
+            stand_aside=stand_aside,
             tells_end=False,
         )
 

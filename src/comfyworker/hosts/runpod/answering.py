@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -27,6 +28,7 @@ async def answer_job(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     on_artifact: ArtifactSink | None = None,
+    stand_aside: Callable[[], AbstractAsyncContextManager[None]] | None = None,
 ) -> Answer:
     """Run one job and return what a handler of RunPod's SDK returns: the dialect's answer, `error` at its top if any.
 
@@ -36,6 +38,7 @@ async def answer_job(
         settings: The worker's settings.
         on_progress: Called for every change of progress, on the event loop; must not block.
         on_artifact: Called for every file that has been delivered, on the event loop; must not block.
+        stand_aside: Leaves the job's place to others while it waits for models; None has it keep its place.
 
     Raises:
         asyncio.CancelledError: the caller was cancelled; by then the job has left ComfyUI and the disk.
@@ -44,7 +47,13 @@ async def answer_job(
     spoken = spoken_for(job, settings)
     try:
         request = read_job(job, spoken)
-        result = await worker.run(request, created_at=created_at, on_progress=on_progress, on_artifact=on_artifact)
+        result = await worker.run(
+            request,
+            created_at=created_at,
+            on_progress=on_progress,
+            on_artifact=on_artifact,
+            stand_aside=stand_aside,
+        )
     except WorkerError as error:
         log.info("runpod.refused", job_id=job_id, code=error.code, error=error.message)
         result = JobResult.refused(job_id, error)

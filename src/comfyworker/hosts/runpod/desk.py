@@ -166,6 +166,14 @@ class Desk:
         """Hear that ComfyUI is done with a job; called in the engine's thread."""
         self._crossing.call(self._gate.leave_comfyui, job_id)
 
+    def stood_aside(self, job_id: str) -> None:
+        """Hear that a job waits for models; called in the engine's thread."""
+        self._crossing.call(self._gate.stand_aside, job_id)
+
+    def came_back(self, job_id: str) -> None:
+        """Hear that it waits no longer; called in the engine's thread."""
+        self._crossing.call(self._gate.come_back, job_id)
+
     def piece(self, job_id: str, piece: Answer) -> None:
         """Hear of a piece for a job's stream; called in the engine's thread."""
         self._crossing.call(self._put_piece, job_id, piece)

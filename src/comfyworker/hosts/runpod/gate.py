@@ -19,6 +19,8 @@ MOST_LEAVING: Final = 8
 """Jobs that may be past ComfyUI, their files or their answers on the way, while new ones are taken."""
 LOST_AFTER_S: Final = 30.0
 """Seconds after which a job that was handed over and has not come to its handler never will; usually it is 0.1 s."""
+MOST_ASIDE: Final = 4
+"""Jobs that wait for models and take no place; more of them are better off on other workers."""
 _REMEMBERED: Final = 8
 
 
@@ -42,6 +44,7 @@ class Gate:
         self._is_closed = False
         self._handed: dict[str, float] = {}
         self._inside: dict[str, float] = {}
+        self._aside: set[str] = set()
         self._delivering: set[str] = set()
         self._answered: set[str] = set()
         self._last_answered: str | None = None
@@ -73,7 +76,7 @@ class Gate:
             return 0
         if self._takes_one:
             return 1
-        coming = len(self._handed) + len(self._inside)
+        coming = len(self._handed) + len(self._inside) - min(len(self._aside), MOST_ASIDE)
         leaving = len(self._delivering) + len(self._answered)
         most = self._places + 1 + self.extra
         return max(min(most - coming, most + MOST_LEAVING - coming - leaving), 0)
@@ -132,9 +135,22 @@ class Gate:
         self._inside[job_id] = now
         self._tell()
 
+    def stand_aside(self, job_id: str) -> None:
+        """Note that a job waits for models, so that ComfyUI is free for others."""
+        if job_id in self._inside:
+            self._aside.add(job_id)
+            self._tell()
+
+    def come_back(self, job_id: str) -> None:
+        """Note that a job waits for models no longer; how long it did says nothing about how long jobs take."""
+        if job_id in self._aside:
+            self._aside.discard(job_id)
+            self._inside[job_id] = self._clock()
+
     def leave_comfyui(self, job_id: str) -> None:
         """Note that ComfyUI is done with a job; a second time changes nothing."""
         entered_at = self._inside.pop(job_id, None)
+        self._aside.discard(job_id)
         if entered_at is None:
             return
         now = self._clock()
@@ -182,6 +198,7 @@ class Gate:
     def _forget(self, job_id: str) -> None:
         self._handed.pop(job_id, None)
         self._inside.pop(job_id, None)
+        self._aside.discard(job_id)
         self._delivering.discard(job_id)
 
     def _tell(self) -> None:

@@ -13,7 +13,7 @@ from comfyworker.hosts.runpod.crossing import Crossing
 from comfyworker.hosts.runpod.desk import Desk
 from comfyworker.hosts.runpod.engine import Engine
 from comfyworker.hosts.runpod.forks import guard_forks
-from comfyworker.hosts.runpod.gate import MOST_EXTRA, MOST_LEAVING, Gate
+from comfyworker.hosts.runpod.gate import MOST_ASIDE, MOST_EXTRA, MOST_LEAVING, Gate
 from comfyworker.hosts.runpod.sdk import Sdk, check_installed
 from comfyworker.hosts.runpod.speech import Speech
 from comfyworker.hosts.runpod.stopping import Stopping, ended_by_signals
@@ -129,7 +129,7 @@ class _Life:
         # it is never full, and the gate says how many jobs there are. Always the same: a change would wait for the end
         # of every job.
         if has_seams:
-            return 2 * (usual + MOST_EXTRA + MOST_LEAVING)
+            return 2 * (usual + MOST_EXTRA + MOST_LEAVING + MOST_ASIDE)
         return 1 if self._settings.runpod.refresh_worker else usual
 
     def _open(self, places: int) -> None:

@@ -36,7 +36,9 @@ def read_job(job: Mapping[str, object], dialect: Dialect) -> JobRequest:
         warnings = (*warnings, "input.request_id was ignored: the job has RunPod's id")
     limits = [limit for limit in (request.timeout_s, limit_s) if limit is not None]
     timeout_s = min(limits) if limits else None
-    return request.model_copy(update={"id": job_id, "timeout_s": timeout_s, "warnings": warnings})
+    # The platform counts the time from when it handed the job over, also what was waited for models.
+    limited = {"timeout_s": timeout_s, "given_up_after_s": limit_s}
+    return request.model_copy(update={"id": job_id, "warnings": warnings, **limited})
 
 
 def _execution_timeout_s(job: Mapping[str, object]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -28,6 +28,12 @@ class WorkListener(Protocol):
 
     def left_comfyui(self, job_id: str) -> None:
         """ComfyUI is done with the job; called once, also where the job never came there."""
+
+    def stood_aside(self, job_id: str) -> None:
+        """The job waits for models, and needs no ComfyUI until `came_back`."""
+
+    def came_back(self, job_id: str) -> None:
+        """The job waits for models no longer."""
 
     def piece(self, job_id: str, piece: Answer) -> None:
         """There is a piece for the job's stream; never called where STREAM_OUTPUTS is off."""
@@ -107,10 +113,19 @@ class Work:
                     settings,
                     on_progress=note,
                     on_artifact=None if pieces is None else pieces.artifact,
+                    stand_aside=self._aside,
                 )
         if pieces is not None:
             pieces.answer(answer)
         return answer
+
+    @contextlib.asynccontextmanager
+    async def _aside(self) -> AsyncIterator[None]:
+        self._listener.stood_aside(self.id)
+        try:
+            yield
+        finally:
+            self._listener.came_back(self.id)
 
     def _end(self, answer: Answer | None) -> None:
         self._leave_comfyui()

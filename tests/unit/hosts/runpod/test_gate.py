@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from comfyworker.hosts.runpod.gate import LOST_AFTER_S, MOST_EXTRA, MOST_LEAVING, Gate
+from comfyworker.hosts.runpod.gate import LOST_AFTER_S, MOST_ASIDE, MOST_EXTRA, MOST_LEAVING, Gate
 
 
 class Clock:
@@ -41,6 +41,27 @@ def test_a_job_has_its_place_until_it_leaves_comfyui() -> None:
     assert (gate.room, gate.running) == (1, 1)
     gate.drop("b")
     assert (gate.room, gate.running) == (2, 0)
+
+
+def test_jobs_that_wait_for_models_take_no_place() -> None:
+    """Others are taken meanwhile; not for any number of them, and only until they come back."""
+    gate = Gate()
+    gate.open(1)
+    gate.hand_over(["a", "b"])
+    gate.enter("a")
+    gate.stand_aside("a")
+    assert gate.room == 1
+    gate.come_back("a")
+    assert gate.room == 0
+    waiting = [f"waits-{number}" for number in range(MOST_ASIDE + 1)]
+    gate.hand_over(waiting)
+    for job_id in waiting:
+        gate.enter(job_id)
+        gate.stand_aside(job_id)
+    gate.leave_comfyui("a")
+    assert gate.room == 0
+    gate.leave_comfyui(waiting[0])
+    assert gate.room == 1
 
 
 @pytest.mark.parametrize(("job_s", "extra"), [(1.0, 0), (0.2, 0), (0.1, 2), (0.05, 3), (0.001, MOST_EXTRA)], ids=str)

@@ -35,6 +35,13 @@ def test_the_shorter_time_limit_holds(
     assert read_job(job(beside, **inner), DIALECT).timeout_s == timeout_s
 
 
+def test_the_platforms_limit_holds_whatever_a_job_waits_for() -> None:
+    """The platform stops the job then; the request's own limit is for its own time."""
+    policy = {"policy": {"executionTimeout": 5000}}
+    assert read_job(job(policy, timeout=3), DIALECT).given_up_after_s == 5
+    assert read_job(job({}, timeout=3), DIALECT).given_up_after_s is None
+
+
 @pytest.mark.parametrize(
     "policy", [[], {"executionTimeout": True}, {"executionTimeout": "5"}, {"executionTimeout": -1}]
 )
