@@ -51,6 +51,7 @@ class Ground:
         """Use the folder `root` as the volume."""
         self.root = root
         self.models = root / "models"
+        self.own_models: Path | None = None
         self.listener = ProvisionListener()
         self.settings = ProvisionSettings(attempts=2)
         self.store = StoreSettings()
@@ -61,8 +62,9 @@ class Ground:
     def place(self) -> ProvisionPlace:
         """Where things go."""
         return ProvisionPlace(
-            models=self.models, models_state=self.root / STATE_NAME, installation=self.installation, volume=self.root
-        )
+            models=self.models, own_models=self.own_models, models_state=self.root / STATE_NAME,
+            installation=self.installation, volume=self.root,
+        )  # fmt: skip
 
     @property
     def config_path(self) -> Path:

@@ -109,7 +109,7 @@ class Provisioner:
         if only != "nodes" and config.models:
             folder = self._place.require_models()
             async with Downloader(self._settings, self._store) as downloader:
-                models = await self._inspection(folder, downloader, lock, Arrivals(config.models)).plan(config.models)
+                models = await self._inspection(downloader, lock, Arrivals(config.models)).plan(config.models)
             free = await asyncio.to_thread(free_bytes, folder)
             plan = plan.model_copy(update={"models": models, "free_bytes": free})
         return plan
@@ -188,12 +188,11 @@ class Provisioner:
 
     async def _models(self, reporter: ProvisionReporter) -> Applied:
         begun_at = time.monotonic()
-        folder, state_folder = self._place.require_models(), self._place.models_state
         lock, config = await self._lock(), self._found.config
         async with Downloader(self._settings, self._store) as downloader:
-            planned = await self._inspection(folder, downloader, lock, self.arrivals).plan(config.models)
+            planned = await self._inspection(downloader, lock, self.arrivals).plan(config.models)
             reporter.planned([model.item() for model in planned])
-            work = ModelWork(folder, state_folder, downloader, reporter, force=self._options.force)
+            work = ModelWork(self._place, downloader, reporter, force=self._options.force)
             results = await work.carry_out(planned, self.arrivals)
         self.arrivals.end_all()
         if all(result.error is None for result in results):
@@ -210,11 +209,9 @@ class Provisioner:
             await self._finish("nodes")
         return Applied(results=tuple(results), has_changed_nodes=has_changed, seconds=time.monotonic() - begun_at)
 
-    def _inspection(
-        self, folder: Path, downloader: Downloader, lock: LockFile | None, arrivals: Arrivals
-    ) -> ModelInspection:
+    def _inspection(self, downloader: Downloader, lock: LockFile | None, arrivals: Arrivals) -> ModelInspection:
         state = read_models(self._place.models_state)
-        return ModelInspection(folder, state, downloader, options=self._options, lock=lock, arrivals=arrivals)
+        return ModelInspection(self._place, state, downloader, options=self._options, lock=lock, arrivals=arrivals)
 
     def _node_work(self, reporter: ProvisionReporter) -> NodeWork:
         installation = self._place.require_installation()

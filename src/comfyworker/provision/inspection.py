@@ -12,8 +12,9 @@ from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.download import Downloader, Remote, kept_bytes
 from comfyworker.provision.entries import ModelEntry, likely_name
 from comfyworker.provision.lockfile import LockFile
-from comfyworker.provision.models import download_of, foreign
+from comfyworker.provision.models import download_of, foreign, shadowing
 from comfyworker.provision.options import ApplyOptions
+from comfyworker.provision.place import ProvisionPlace
 from comfyworker.provision.plan import PlannedModel, Verdict
 from comfyworker.provision.records import ModelRecord, ModelsState, key_of
 from comfyworker.provision.state import still_there
@@ -21,6 +22,7 @@ from comfyworker.provision.state import still_there
 _PROBES = 16
 _UNFINISHED = (".aria2", ".part", ".crdownload", ".download")
 """What other tools leave beside a file that they have not finished."""
+_BAKED_IN = "ComfyUI has it in its own models folder"
 
 
 class ModelInspection:
@@ -28,7 +30,7 @@ class ModelInspection:
 
     def __init__(
         self,
-        models: Path,
+        place: ProvisionPlace,
         state: ModelsState,
         downloader: Downloader,
         *,
@@ -36,8 +38,13 @@ class ModelInspection:
         lock: LockFile | None,
         arrivals: Arrivals,
     ) -> None:
-        """Look below `models`; a lock file pins what is wanted."""
-        self._models = models
+        """Look where models go, and in ComfyUI's own folder if that is another; a lock file pins what is wanted.
+
+        Raises:
+            ComfyUINotFound: there is nowhere to put models.
+        """
+        self._models = place.require_models()
+        self._own = place.own_models
         self._state = state
         self._downloader = downloader
         self._options = options
@@ -50,7 +57,7 @@ class ModelInspection:
         wanted = [self._lock.pin_model(entry) if self._lock else entry for entry in entries]
         records = [self._record(entry, pinned) for entry, pinned in zip(entries, wanted, strict=True)]
         found = [record for record in records if record is not None]
-        looks = await asyncio.to_thread(still_there, found, self._models)
+        looks = await asyncio.to_thread(still_there, found, self._models, self._own)
         there = {record.place for record, is_there in zip(found, looks, strict=True) if is_there}
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -72,7 +79,8 @@ class ModelInspection:
             receipt = record.receipt
             return PlannedModel(
                 verdict=Verdict.PRESENT, number=number, entry=entry, place=record.place, known=receipt,
-                size_bytes=receipt.size_bytes, sha256=receipt.sha256,
+                size_bytes=receipt.size_bytes, sha256=receipt.sha256, is_baked_in=record.is_baked_in,
+                reason=_BAKED_IN if record.is_baked_in else "",
             )  # fmt: skip
         try:
             async with self._asking:
@@ -93,10 +101,11 @@ class ModelInspection:
         place = f"{entry.destination}/{name}"
         sha256 = wanted.sha256 or (record.receipt.sha256 if record else None)
         is_there = (self._models / place).is_file()
-        verdict = Verdict.ADOPT if is_there and sha256 is not None else Verdict.UNKNOWN
+        is_baked_in = not is_there and self._baked(place) is not None
+        verdict = Verdict.ADOPT if (is_there or is_baked_in) and sha256 is not None else Verdict.UNKNOWN
         return PlannedModel(
             verdict=verdict, number=number, entry=entry, place=place, sha256=sha256, size_bytes=wanted.size_bytes,
-            known=record.receipt if record else None,
+            known=record.receipt if record else None, is_baked_in=is_baked_in and verdict is Verdict.ADOPT,
             error=JobError.of(error) if verdict is Verdict.UNKNOWN else None,
         )  # fmt: skip
 
@@ -109,6 +118,9 @@ class ModelInspection:
             pinned_sha256=wanted.sha256, etag=remote.etag, known=ours.receipt if ours else None,
         )  # fmt: skip
         there = path.stat().st_size if path.is_file() else None
+        baked = self._baked(place)
+        if there is None and baked is not None:
+            return self._baked_in(planned, baked)
         if there is None or _is_unfinished(path):
             return self._linked_or_fetched(planned)
         if size is None and sha256 is None and ours is None and not self._options.force:
@@ -122,9 +134,25 @@ class ModelInspection:
         reason = f"what is there has {there} bytes" if there != size else "its source has another file now"
         return self._linked_or_fetched(planned.model_copy(update={"reason": reason}))
 
+    def _baked(self, place: str) -> Path | None:
+        """Return the file of this place in ComfyUI's own models folder, if models go elsewhere and it is there."""
+        path = self._own / place if self._own is not None else None
+        return path if path is not None and path.is_file() else None
+
+    def _baked_in(self, planned: PlannedModel, path: Path) -> PlannedModel:
+        """Take the file that ComfyUI has in its own folder; another of this name is in the way of the one wanted."""
+        size = path.stat().st_size
+        if planned.size_bytes not in (None, size):
+            return planned.model_copy(
+                update={"verdict": Verdict.UNKNOWN, "error": JobError.of(shadowing(planned.place))}
+            )
+        return planned.model_copy(
+            update={"verdict": Verdict.ADOPT, "size_bytes": size, "is_baked_in": True, "reason": _BAKED_IN}
+        )
+
     def _linked_or_fetched(self, planned: PlannedModel) -> PlannedModel:
         for place, record in self._state.models.items():
-            is_same = planned.sha256 is not None and record.receipt.sha256 == planned.sha256
+            is_same = planned.sha256 == record.receipt.sha256 and not record.is_baked_in
             if is_same and place != planned.place and record.receipt.describes(self._models / place):
                 return planned.model_copy(update={"verdict": Verdict.LINK, "reason": f"the same file as {place}"})
         kept = kept_bytes(download_of(planned.entry, self._models), planned.filename)

@@ -14,8 +14,18 @@ from comfyworker.jobs import JobError
 from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.download import Download, Downloader, Receipt, free_bytes, hash_file, link_known, plain_url
 from comfyworker.provision.entries import ModelEntry
+from comfyworker.provision.place import ProvisionPlace
 from comfyworker.provision.plan import PlannedModel, Verdict, check_room
-from comfyworker.provision.records import MODELS_NAME, ModelRecord, ModelsState, Wish, key_of, read_models, write_note
+from comfyworker.provision.records import (
+    MODELS_NAME,
+    ModelRecord,
+    ModelsState,
+    Wish,
+    key_of,
+    read_models,
+    read_provisioned,
+    write_note,
+)
 from comfyworker.provision.reporting import Item, ItemResult, ItemStatus, ProvisionReporter
 
 
@@ -24,21 +34,24 @@ class ModelWork:
 
     def __init__(
         self,
-        models: Path,
-        state_folder: Path,
+        place: ProvisionPlace,
         downloader: Downloader,
         reporter: ProvisionReporter,
         *,
         wish: Wish = Wish.CONFIG,
         force: bool = False,
     ) -> None:
-        """Work below `models`, and note in `state_folder` what was done and why (`wish`).
+        """Work where models go, and note what was done and why (`wish`).
 
-        Only with `force` another's file is replaced.
+        Only with `force` another's file is replaced; none is in ComfyUI's own models folder, if that is another.
+
+        Raises:
+            ComfyUINotFound: there is nowhere to put models.
         """
-        self._models = models
+        self._models = place.require_models()
+        self._own = place.own_models
         self._force = force
-        self._folder = state_folder
+        self._folder = place.models_state
         self._downloader = downloader
         self._reporter = reporter
         self._wish = wish
@@ -78,8 +91,8 @@ class ModelWork:
             return ItemResult(item=item, status=ItemStatus.FAILED, error=error)
         self._reporter.begun(item)
         try:
-            receipt, is_adopted = await self._bring(model, item)
-            await self._note(model, receipt, is_adopted=is_adopted)
+            receipt, is_there = await self._bring(model, item)
+            await self._note(model, receipt, is_there=is_there)
         except WorkerError as failure:
             status, error, fetched = ItemStatus.FAILED, JobError.of(failure), 0
         else:
@@ -93,7 +106,7 @@ class ModelWork:
         if model.verdict is Verdict.ADOPT:
             adopted = await self._adopt(model, item)
             if adopted is not None:
-                return adopted, model.known is None
+                return adopted, True
         # One of equal files is fetched; the others wait for it, and are linked.
         same = model.sha256 or plain_url(model.entry.url)
         async with self._same[same]:
@@ -109,7 +122,7 @@ class ModelWork:
         Raises:
             DownloadFailed: it is somebody's own, and another one.
         """
-        path = self._models / model.place
+        path = (self._own or self._models if model.is_baked_in else self._models) / model.place
         self._reporter.stepped(item, "looking at the file that is there")
         try:
             found = path.stat()
@@ -120,6 +133,8 @@ class ModelWork:
                 hint="Look at its owner and rights.",
             ) from error
         if model.sha256 not in (None, digest):
+            if model.is_baked_in:
+                raise shadowing(model.place)
             if model.known is not None or self._force:
                 return None
             raise foreign(model.place)
@@ -133,15 +148,17 @@ class ModelWork:
         if sha256 is None:
             return None
         state = await asyncio.to_thread(read_models, self._folder)
-        known = [(self._models / place, record.receipt) for place, record in state.models.items()]
+        known = [(record.path(self._models, self._own), record.receipt) for record in state.models.values()]
         if fetched is not None:
             known.append(fetched)
         return await link_known(self._download(model), filename=model.filename, sha256=sha256, known=known)
 
-    async def _note(self, model: PlannedModel, receipt: Receipt, *, is_adopted: bool) -> None:
+    async def _note(self, model: PlannedModel, receipt: Receipt, *, is_there: bool) -> None:
+        is_baked_in = is_there and model.is_baked_in
         record = ModelRecord(
-            key=key_of(model.entry), place=model.place, receipt=receipt, wish=self._wish, is_adopted=is_adopted
-        )
+            key=key_of(model.entry), place=model.place, receipt=receipt, wish=self._wish,
+            is_adopted=is_there and (model.known is None or is_baked_in), is_baked_in=is_baked_in,
+        )  # fmt: skip
         async with self._writing:
             await asyncio.to_thread(add_model, self._folder, record)
 
@@ -164,7 +181,7 @@ def add_model(folder: Path, record: ModelRecord) -> None:
         InsufficientStorage: the disk is full.
         ProvisioningFailed: it cannot be noted.
     """
-    write_note(folder / MODELS_NAME, read_models(folder).with_model(record))
+    write_note(folder / MODELS_NAME, read_provisioned(folder).with_model(record))
 
 
 def finish_models(folder: Path, digest: str) -> None:
@@ -174,7 +191,7 @@ def finish_models(folder: Path, digest: str) -> None:
         InsufficientStorage: the disk is full.
         ProvisioningFailed: it cannot be noted.
     """
-    state: ModelsState = read_models(folder)
+    state: ModelsState = read_provisioned(folder)
     if state.config_sha256 != digest:
         write_note(folder / MODELS_NAME, state.model_copy(update={"config_sha256": digest}))
 
@@ -185,5 +202,14 @@ def foreign(place: str) -> DownloadFailed:
         f"{place}: another file of this name is there, which was not made by the worker",
         hint="It is left as it is. Rename or remove it, give the model a `filename`, or apply with --force, which "
         "replaces it.",
+        details={"reason": "foreign_file"},
+    )
+
+
+def shadowing(place: str) -> DownloadFailed:
+    """Return the error for another file in ComfyUI's own models folder, where it looks before it looks elsewhere."""
+    return DownloadFailed(
+        f"{place}: ComfyUI has another file of this name in its own models folder, and takes that one",
+        hint="Give the model another `filename`, or remove that file, from the image if it came with one.",
         details={"reason": "foreign_file"},
     )

@@ -25,6 +25,7 @@ from comfyworker.comfyui.folders import Folders
 from comfyworker.comfyui.model_kinds import core_folders
 from comfyworker.errors import DownloadFailed, InsufficientStorage, WorkerError
 from comfyworker.finishing import finish, in_thread
+from comfyworker.provision.entries import ModelEntry
 from comfyworker.settings import Settings
 
 if TYPE_CHECKING:  # they bring HTTP clients and YAML, which few jobs need
@@ -46,9 +47,15 @@ class Wanted:
 
     model: ProposedModel
     url: str
-    folder: Path
+    models: Path
+    """The models folder that it goes into."""
     size_bytes: int | None = None
     """What the request says of its size."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file."""
+        return self.models / (self.model.destination or "")
 
     @property
     def target(self) -> Path:
@@ -88,6 +95,7 @@ class OnDemandModels:
         self._downloader: Downloader | None = None
         self._opening = asyncio.Lock()
         self._home: Path | None = None
+        self._home_state: Path | None = None
 
     async def __aenter__(self) -> Self:
         """Be ready."""
@@ -117,8 +125,8 @@ class OnDemandModels:
         for model in missing.models:
             reason = self._refusal(model, folders)
             if reason is None and folders is not None and model.url is not None:
-                folder = await self._folder_for(model, folders)
-                found = Wanted(model, model.url, folder, (missing.sizes or {}).get(model.url))
+                models = await self._models_for(model, folders)
+                found = Wanted(model, model.url, models, (missing.sizes or {}).get(model.url))
                 if not await in_thread(found.target.exists):
                     wanted.append(found)
                     continue
@@ -169,19 +177,19 @@ class OnDemandModels:
         )
         return next((f"It is not fetched: {reason}." for is_so, reason in checks if is_so), None)
 
-    async def _folder_for(self, model: ProposedModel, folders: Folders) -> Path:
-        """Return the folder that a model goes into: on the volume, if ComfyUI looks there for its kind."""
-        own, destination = folders.models or Path(), Path(model.destination or "")
+    async def _models_for(self, model: ProposedModel, folders: Folders) -> Path:
+        """Return the models folder that a model goes into: on the volume, if ComfyUI looks there for its kind."""
+        own = folders.models or Path()
         if self._settings.comfyui.api_urls:
-            return own / destination
+            return own
         if self._home is None:
             from comfyworker.provision.place import find_place  # noqa: PLC0415  # as above
 
             place = await asyncio.to_thread(find_place, self._settings.comfyui, self._settings.volume, cwd=self._cwd)
-            self._home = place.models or own
-        kind = destination.parts[0]
+            self._home, self._home_state = place.models or own, place.models_state
+        kind = Path(model.destination or "").parts[0]
         is_searched = kind in core_folders() or await in_thread((self._home / kind).is_dir)
-        return (self._home if is_searched else own) / destination
+        return self._home if is_searched else own
 
     async def _check_room(self, wanted: Sequence[Wanted]) -> None:
         """Refuse what is too large by itself or together, before any of it is fetched."""
@@ -256,18 +264,35 @@ class OnDemandModels:
 
     def _begin(self, entry: Wanted) -> _Shared:
         shared = self._running[entry.target] = _Shared(_download(entry))
-        shared.task = self._group.create_task(self._run(entry.target, shared), name=f"fetch {entry.target.name}")
+        shared.task = self._group.create_task(self._run(entry, shared), name=f"fetch {entry.target.name}")
         return shared
 
-    async def _run(self, target: Path, shared: _Shared) -> None:
+    async def _run(self, entry: Wanted, shared: _Shared) -> None:
         try:
             downloader = await self._open()
             shared.receipt = await downloader.fetch(shared.download, on_bytes=shared.tell)
+            await in_thread(functools.partial(self._note, entry, shared.receipt))
         except Exception as error:  # noqa: BLE001  # the jobs that wait raise it; here it would end all others' downloads
             shared.error = error
         finally:
-            del self._running[target]
+            del self._running[entry.target]
             shared.is_over.set()
+
+    def _note(self, entry: Wanted, receipt: Receipt) -> None:
+        """Note a model for the commands that list, verify and prune models; they can do without it. Blocks."""
+        from comfyworker.provision.place import state_beside  # noqa: PLC0415  # as above
+        from comfyworker.provision.records import ModelRecord, Wish, key_of, note_brought  # noqa: PLC0415  # as above
+
+        is_home = entry.models == self._home and self._home_state is not None
+        folder = self._home_state if is_home and self._home_state is not None else state_beside(entry.models)
+        asked = ModelEntry(url=entry.url, destination=entry.model.destination or "", filename=entry.model.filename)
+        record = ModelRecord(
+            key=key_of(asked), place=entry.target.relative_to(entry.models).as_posix(), receipt=receipt, wish=Wish.JOB
+        )
+        try:
+            note_brought(folder, record)
+        except WorkerError as error:
+            log.warning("models.not_noted", model=record.place, error=error.message)
 
     async def _open(self) -> Downloader:
         async with self._opening:

@@ -23,6 +23,8 @@ class ProvisionPlace(BaseModel):
 
     models: Path | None
     """Folder with a folder for each kind of model; None if there is nowhere to put models."""
+    own_models: Path | None = None
+    """ComfyUI's own models folder, where it looks first; None if that is where models go, or if there is none."""
     models_state: Path
     """Where it is noted what of the models is ours."""
     installation: Installation | None = None
@@ -96,6 +98,7 @@ def find_place(
     models = _named(places) or _on_volume(places, root) or own
     return ProvisionPlace(
         models=models,
+        own_models=own if own != models else None,
         models_state=_disk_of(models, root, own, cwd) / STATE_NAME,
         installation=installation,
         volume=root,
@@ -136,3 +139,8 @@ def _disk_of(models: Path | None, root: Path | None, own: Path | None, cwd: Path
     if root is not None and models.is_relative_to(root):
         return root
     return models.parent if models == own else models
+
+
+def state_beside(own_models: Path) -> Path:
+    """Return where it is noted what is ours of the models in a ComfyUI's own folder."""
+    return own_models.parent / STATE_NAME

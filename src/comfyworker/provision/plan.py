@@ -64,6 +64,8 @@ class PlannedModel(_Planned):
     """What its content must have by the config or the lock file, whatever its source says."""
     etag: str | None = None
     """What its source calls this version of it."""
+    is_baked_in: bool = False
+    """Whether the file that is there lies in ComfyUI's own models folder, though models go elsewhere."""
 
     @property
     def filename(self) -> str:

@@ -58,22 +58,22 @@ async def pull_models(
         InsufficientStorage: the disk has no room for all of them; none was begun.
         ProvisioningFailed: what was done cannot be noted.
     """
-    folder, state_folder = place.require_models(), place.models_state
+    place.require_models()
 
     async def work(reporter: ProvisionReporter) -> Applied:
         begun_at, arrivals = time.monotonic(), Arrivals(entries)
         async with Downloader(settings, store) as downloader:
-            state = await asyncio.to_thread(read_models, state_folder)
+            state = await asyncio.to_thread(read_models, place.models_state)
             inspection = ModelInspection(
-                folder, state, downloader, options=ApplyOptions(force=force), lock=None, arrivals=arrivals
+                place, state, downloader, options=ApplyOptions(force=force), lock=None, arrivals=arrivals
             )
             planned = await inspection.plan(entries)
             reporter.planned([model.item() for model in planned])
-            models = ModelWork(folder, state_folder, downloader, reporter, wish=Wish.HAND, force=force)
+            models = ModelWork(place, downloader, reporter, wish=Wish.HAND, force=force)
             results = await models.carry_out(planned, arrivals)
         return Applied(results=tuple(results), seconds=time.monotonic() - begun_at)
 
-    return await alone(state_folder / MODELS_LEASE, reporter, work)
+    return await alone(place.models_state / MODELS_LEASE, reporter, work)
 
 
 async def install_node(

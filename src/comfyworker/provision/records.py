@@ -21,6 +21,8 @@ from comfyworker.provision.nodes.records import ResolvedNode
 
 MODELS_NAME = "models.json"
 NODES_NAME = "nodes.json"
+BROUGHT_NAME = "brought-by-jobs"
+"""A folder with a note for each model that a job brought: workers write them whenever they do, waiting for nobody."""
 PACKAGES_NAME = ".comfyworker-packages.json"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -37,6 +39,8 @@ class Wish(StrEnum):
     """A config.yml asks for it, or did once."""
     HAND = "hand"
     """Somebody fetched or installed it by a command, and only they take it away."""
+    JOB = "job"
+    """A job brought it, which a config may ask for as well or not."""
 
 
 class ModelRecord(_Record):
@@ -50,6 +54,12 @@ class ModelRecord(_Record):
     wish: Wish = Wish.CONFIG
     is_adopted: bool = False
     """Whether it lay there already, so that it is its user's and never removed."""
+    is_baked_in: bool = False
+    """Whether it lies in ComfyUI's own models folder, though models go elsewhere: as a rule it came with the image."""
+
+    def path(self, models: Path, own: Path | None = None) -> Path:
+        """Return the file: below `models`, or below `own`, ComfyUI's own models folder, if that is another."""
+        return (own or models if self.is_baked_in else models) / self.place
 
     def serves(self, entry: ModelEntry) -> bool:
         """Tell whether it is what an entry asks for, as far as the entry says what that is."""
@@ -79,7 +89,8 @@ class ModelsState(_Record):
         before = self.models.get(record.place)
         if before is not None and before.wish is Wish.HAND:
             record = record.model_copy(update={"wish": Wish.HAND})
-        if before is not None and before.is_adopted and before.receipt.sha256 == record.receipt.sha256:
+        is_same_file = before is not None and before.is_baked_in == record.is_baked_in
+        if before is not None and is_same_file and before.is_adopted and before.receipt.sha256 == record.receipt.sha256:
             record = record.model_copy(update={"is_adopted": True})
         return self.model_copy(update={"models": {**models, record.place: record}})
 
@@ -136,8 +147,44 @@ def read_note(path: Path, kind: type[_Noted]) -> _Noted | None:
 
 
 def read_models(folder: Path) -> ModelsState:
-    """Return what is noted of models in a state folder; nothing noted is an empty state."""
+    """Return all that is noted of models in a state folder, those that jobs brought too; nothing is an empty state."""
+    state = read_provisioned(folder)
+    for path in sorted((folder / BROUGHT_NAME).glob("*.json")):
+        record = read_note(path, ModelRecord)
+        before = state.models.get(record.place) if record is not None else None
+        # Whoever wrote the file that is there now has noted it last.
+        if record is not None and (before is None or before.receipt.mtime_ns < record.receipt.mtime_ns):
+            state = state.with_model(record)
+    return state
+
+
+def read_provisioned(folder: Path) -> ModelsState:
+    """Return what is noted of models that a config or a command asked for."""
     return read_note(folder / MODELS_NAME, ModelsState) or ModelsState()
+
+
+def note_brought(folder: Path, record: ModelRecord) -> None:
+    """Note a model that a job brought.
+
+    Raises:
+        InsufficientStorage: the disk is full.
+        ProvisioningFailed: it cannot be written.
+    """
+    write_note(_brought_path(folder, record.place), record)
+
+
+def forget_brought(folder: Path, places: frozenset[str]) -> None:
+    """Forget models that jobs brought.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for place in places:
+        _brought_path(folder, place).unlink(missing_ok=True)
+
+
+def _brought_path(folder: Path, place: str) -> Path:
+    return folder / BROUGHT_NAME / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
 
 
 def read_nodes(folder: Path) -> NodesState:

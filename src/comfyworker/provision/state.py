@@ -51,12 +51,12 @@ def is_unchanged(found: FoundConfig, place: ProvisionPlace, *, only: Part | None
     return only == "models" or _has_nodes(config, place)
 
 
-def still_there(records: Sequence[ModelRecord], models: Path) -> list[bool]:
+def still_there(records: Sequence[ModelRecord], models: Path, own: Path | None = None) -> list[bool]:
     """Tell for each record whether its file is still as it was noted; looks at many at the same time."""
     if not records:
         return []
     with ThreadPoolExecutor(min(_LOOKERS, len(records))) as threads:
-        return list(threads.map(lambda record: record.receipt.describes(models / record.place), records))
+        return list(threads.map(lambda record: record.receipt.describes(record.path(models, own)), records))
 
 
 def environment_key(installation: Installation) -> str:
@@ -132,7 +132,7 @@ def _has_models(config: Config, place: ProvisionPlace) -> bool:
         if record is None or not record.serves(entry):
             return False
         records.append(record)
-    return all(still_there(records, place.models))
+    return all(still_there(records, place.models, place.own_models))
 
 
 def _has_nodes(config: Config, place: ProvisionPlace) -> bool:

@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict
 from comfyworker.comfyui.model_kinds import MODEL_ENDINGS, PACK_ENDINGS
 from comfyworker.provision.download import Leftover, find_leftovers, shown_source
 from comfyworker.provision.entries import ModelEntry
-from comfyworker.provision.records import MODELS_NAME, ModelRecord, ModelsState, Wish, key_of, read_models, write_note
+from comfyworker.provision.records import (
+    MODELS_NAME,
+    ModelRecord,
+    ModelsState,
+    Wish,
+    forget_brought,
+    key_of,
+    read_provisioned,
+    write_note,
+)
 
 _ENDINGS = MODEL_ENDINGS | PACK_ENDINGS
 
@@ -62,10 +71,13 @@ class Prunable(BaseModel):
         return sum(model.size_bytes or 0 for model in self.models) + sum(left.size_bytes for left in self.leftovers)
 
 
-def list_stock(models: Path, state: ModelsState) -> tuple[StockedModel, ...]:
-    """Return every model file in a models folder, and those that were noted and are gone; sorted by place. Blocks."""
+def list_stock(models: Path, state: ModelsState, own: Path | None = None) -> tuple[StockedModel, ...]:
+    """Return every model file in a models folder, and those that were noted and are gone; sorted by place. Blocks.
+
+    Of those in ComfyUI's `own` models folder, if that is another, only the ones that a config asked for.
+    """
     found = {place: path for place, path in _walk(models) if path.suffix.lower() in _ENDINGS or place in state.models}
-    noted = (_noted(record, models) for record in state.models.values())
+    noted = (_noted(record, models, own) for record in state.models.values())
     others = (
         StockedModel(place=place, standing=Standing.FOREIGN, size_bytes=path.stat().st_size)
         for place, path in found.items()
@@ -75,7 +87,7 @@ def list_stock(models: Path, state: ModelsState) -> tuple[StockedModel, ...]:
 
 
 def find_prunable(models: Path, state: ModelsState, wanted: Iterable[ModelEntry]) -> Prunable:
-    """Return what no config asks for any more: files that a config had the worker fetch, as they were then.
+    """Return what no config asks for: files that a config or a job had the worker fetch, as they were then.
 
     What was fetched by a command, what lay there already and what was changed since is left out. Blocks.
     """
@@ -83,7 +95,7 @@ def find_prunable(models: Path, state: ModelsState, wanted: Iterable[ModelEntry]
     gone = [
         stocked
         for record in state.models.values()
-        if record.wish is Wish.CONFIG and record.key not in keys and not record.is_adopted
+        if record.wish is not Wish.HAND and record.key not in keys and not record.is_adopted
         for stocked in [_noted(record, models)]
         if stocked.standing in {Standing.OURS, Standing.MISSING}
     ]
@@ -104,7 +116,8 @@ def prune(models: Path, state_folder: Path, prunable: Prunable) -> None:
     for leftover in prunable.leftovers:
         leftover.remove()
     places = frozenset(model.place for model in prunable.models)
-    write_note(state_folder / MODELS_NAME, read_models(state_folder).without(places))
+    write_note(state_folder / MODELS_NAME, read_provisioned(state_folder).without(places))
+    forget_brought(state_folder, places)
 
 
 def local_models(models: Path) -> tuple[tuple[str, Path], ...]:
@@ -112,8 +125,8 @@ def local_models(models: Path) -> tuple[tuple[str, Path], ...]:
     return tuple((place, path) for place, path in sorted(_walk(models)) if path.suffix.lower() in _ENDINGS)
 
 
-def _noted(record: ModelRecord, models: Path) -> StockedModel:
-    path = models / record.place
+def _noted(record: ModelRecord, models: Path, own: Path | None = None) -> StockedModel:
+    path = record.path(models, own)
     standing = Standing.ADOPTED if record.is_adopted else Standing.OURS
     if not path.is_file():
         standing = Standing.MISSING

@@ -18,7 +18,9 @@ _AT_ONCE = 2  # A disk reads few large files at once no faster than one.
 _HINT = "`comfyworker config apply` fetches it again, if the config asks for it."
 
 
-async def verify_models(records: Sequence[ModelRecord], models: Path, reporter: ProvisionReporter) -> Applied:
+async def verify_models(
+    records: Sequence[ModelRecord], models: Path, reporter: ProvisionReporter, *, own: Path | None = None
+) -> Applied:
     """Read every model that was noted, and compare its SHA-256; what is another is a failure in the results.
 
     A damaged file's note is left as it is: `comfyworker config apply --force` looks at the content again.
@@ -33,7 +35,7 @@ async def verify_models(records: Sequence[ModelRecord], models: Path, reporter: 
         async with at_once:
             item, started = items[record.place], time.monotonic()
             reporter.begun(item)
-            error = await _fault(record, models / record.place)
+            error = await _fault(record, record.path(models, own))
             result = ItemResult(
                 item=item,
                 status=ItemStatus.FAILED if error else ItemStatus.PRESENT,

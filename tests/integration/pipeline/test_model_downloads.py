@@ -1,6 +1,7 @@
 """Models that a job lacks, fetched before it runs: from a real server into a real ComfyUI."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from comfyworker.jobs import Graph, JobRequest, JobResult, ModelOffer
 from comfyworker.pipeline import Pipeline
 from comfyworker.provision.config.reading import parse_config
+from comfyworker.provision.place import STATE_NAME
+from comfyworker.provision.records import Wish, read_models
 from support import workflows
 from support.gui_workflows import node, workflow
 from support.model_server import Model, ModelServer
@@ -89,6 +92,8 @@ async def test_a_checkpoint_comes_and_runs(
     assert f"downloading {name}: 100 %" in messages
     assert server.sent[name] <= len(model.body) + 16
     assert (comfyui.base_dir / "models/checkpoints" / name).read_bytes() == model.body
+    noted = read_models(comfyui.base_dir / STATE_NAME).models[f"checkpoints/{name}"]
+    assert (noted.wish, noted.receipt.sha256, noted.receipt.url) == (Wish.JOB, model.sha256, offer.url)
 
 
 async def test_what_a_node_says_itself(comfyui: RealComfyUI, server: ModelServer, name: str) -> None:
@@ -275,12 +280,44 @@ async def test_a_canceled_job_leaves_what_has_come(comfyui: RealComfyUI, server:
 
 
 async def test_the_deadline_holds(comfyui: RealComfyUI, server: ModelServer, name: str) -> None:
-    """A host that sends too slowly ends the job in time."""
+    """A host that sends too slowly ends the job in time: not the job's own, which stands still meanwhile."""
     server.add(name, Model(lora(8_000_000), stalls_after=1_000_000))
     graph = with_lora(name, f"{server.url}/files/{name}")
-    async with pipeline_on(comfyui, environ=allowed(server)) as pipeline:
-        result = await pipeline.run(request(graph, timeout_s=1.5))
-    assert code(result) == "job_timeout"
+    async with pipeline_on(comfyui, environ=allowed(server, MODEL_WAIT_TIMEOUT_S="1.5")) as pipeline:
+        result = await pipeline.run(request(graph))
+        given_up = request(graph).model_copy(update={"given_up_after_s": 1.0})
+        in_time = await pipeline.run(given_up)
+    assert [code(result), code(in_time)] == ["job_timeout", "job_timeout"]
+    assert result.error is not None
+    assert result.error.message == "the models that the workflow lacks were not there within 1.5 s"
+    assert "MODEL_WAIT_TIMEOUT_S" in str(result.error.hint)
+
+
+async def test_a_job_that_waits_is_in_nobodys_way(comfyui: RealComfyUI, server: ModelServer, name: str) -> None:
+    """It leaves its place, others run meanwhile, and it has a place again before it runs itself."""
+    server.add(name, Model(lora(4_000_000), stalls_after=1_000_000))
+    graph = with_lora(name, f"{server.url}/files/{name}")
+    places: list[str] = []
+
+    @contextlib.asynccontextmanager
+    async def stand_aside() -> AsyncIterator[None]:
+        places.append("left")
+        yield
+        places.append("taken")
+
+    one = allowed(server, DOWNLOAD_CONNECTIONS="1")
+    async with pipeline_on(comfyui, environ=one) as pipeline, asyncio.TaskGroup() as group:
+        job = group.create_task(pipeline.run(request(graph), stand_aside=stand_aside))
+        await server.stalled.wait()
+        assert places == ["left"]
+        other = await pipeline.run(request(workflows.colour((1, 2, 3))))
+        assert places == ["left"]
+        server.released.set()
+    result = job.result()
+    assert [code(other), code(result), places] == ["succeeded", "succeeded", ["left", "taken"]]
+    assert other.timings.total_s is not None
+    assert result.timings.wait_s is not None
+    assert result.timings.wait_s >= other.timings.total_s
 
 
 async def test_a_job_is_taken_in_that_lacks_what_will_be_fetched(

@@ -14,6 +14,7 @@ from comfyworker.provision.plan import Verdict
 from comfyworker.provision.records import read_models
 from comfyworker.provision.reporting import ItemStatus
 from comfyworker.provision.state import is_unchanged
+from comfyworker.provision.stock import Standing, find_prunable, list_stock
 from support.model_server import Model, ModelServer
 from support.provisioning import Ground, statuses
 
@@ -113,6 +114,54 @@ async def test_what_lies_there_already_is_adopted(server: ModelServer, ground: G
     [record] = read_models(ground.place.models_state).models.values()
     assert record.is_adopted
     assert record.receipt.sha256 == hashlib.sha256(BODY).hexdigest()
+
+
+async def test_what_is_baked_into_the_image_counts_as_there(
+    server: ModelServer, ground: Ground, tmp_path: Path
+) -> None:
+    """ComfyUI finds it in its own models folder, so it is read once and not fetched; nothing removes it.
+
+    On a worker whose image lacks it, it is fetched onto the volume.
+    """
+    ground.own_models = tmp_path / "image/models"
+    path = ground.own_models / "vae/a.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BODY)
+    found = ground.write([{"url": f"{server.url}/files/a.safetensors", "destination": "vae"}])
+    [planned] = (await ground.provisioner().plan()).models
+    assert (planned.verdict, planned.reason) == (Verdict.ADOPT, "ComfyUI has it in its own models folder")
+    server.sent.clear()
+    assert statuses(await ground.apply()) == {"vae/a.safetensors": ItemStatus.DONE}
+    assert server.sent["a.safetensors"] <= 1
+    assert (ground.files(), is_unchanged(found, ground.place)) == ({}, True)
+    state = read_models(ground.place.models_state)
+    [listed] = list_stock(ground.models, state, ground.own_models)
+    assert listed.standing is Standing.ADOPTED
+    assert find_prunable(ground.models, state, []).models == ()
+    [planned] = (await ground.provisioner().plan()).models
+    assert (planned.verdict, planned.reason) == (Verdict.PRESENT, "ComfyUI has it in its own models folder")
+    path.unlink()
+    assert not is_unchanged(found, ground.place)
+    await ground.apply()
+    assert ground.files() == {"vae/a.safetensors": BODY}
+    assert not read_models(ground.place.models_state).models["vae/a.safetensors"].is_baked_in
+
+
+@pytest.mark.parametrize("content", [b"another" * 100_000, b"x" * len(BODY)], ids=["other size", "other content"])
+async def test_another_file_in_the_image_is_in_the_way(
+    server: ModelServer, ground: Ground, tmp_path: Path, content: bytes
+) -> None:
+    """ComfyUI would take that one, wherever the right one lay: the error says so, and nothing is fetched."""
+    ground.own_models = tmp_path / "image/models"
+    path = ground.own_models / "vae/a.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(BODY).hexdigest()
+    ground.write([{"url": f"{server.url}/files/a.safetensors", "destination": "vae", "sha256": sha256}])
+    applied = await ground.apply(force=True)
+    with pytest.raises(ProvisioningFailed, match="ComfyUI has another file of this name in its own models folder"):
+        raise_failures(applied.results)
+    assert (ground.files(), path.read_bytes()) == ({}, content)
 
 
 async def test_somebodys_own_file_is_never_replaced(server: ModelServer, ground: Ground) -> None:

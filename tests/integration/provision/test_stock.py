@@ -9,8 +9,9 @@ import pytest
 
 from comfyworker.provision.download import Downloader
 from comfyworker.provision.entries import ModelEntry
+from comfyworker.provision.models import download_of
 from comfyworker.provision.pull import compare_bucket, entries_of, pull_models, send_models
-from comfyworker.provision.records import read_models
+from comfyworker.provision.records import ModelRecord, Wish, key_of, note_brought, read_models
 from comfyworker.provision.reporting import ItemStatus
 from comfyworker.provision.stock import Standing, find_prunable, list_stock, prune
 from comfyworker.provision.verification import verify_models
@@ -71,6 +72,28 @@ def test_only_what_a_config_asked_for_once_is_removed(ground: Ground) -> None:
     prune(ground.models, ground.place.models_state, prunable)
     assert list(ground.files()) == ["loras/hand.safetensors", "loras/own.safetensors"]
     assert list(read_models(ground.place.models_state).models) == ["loras/hand.safetensors"]
+
+
+async def test_what_a_job_brought_is_known_and_removed(ground: Ground, server: ModelServer) -> None:
+    """It is listed and read again as all else; a config that asks for it too keeps it, and has it without a look."""
+    ground.write([])
+    entry = ModelEntry(url=f"{server.url}/files/b.safetensors", destination="vae", filename="job.safetensors")
+    async with Downloader(ground.settings, ground.store) as downloader:
+        receipt = await downloader.fetch(download_of(entry, ground.models))
+    record = ModelRecord(key=key_of(entry), place="vae/job.safetensors", receipt=receipt, wish=Wish.JOB)
+    note_brought(ground.place.models_state, record)
+    assert standings(ground)["vae/job.safetensors"] is Standing.OURS
+    state = read_models(ground.place.models_state)
+    [verified] = (await verify_models([state.models[record.place]], ground.models, ground.listener)).results
+    assert verified.error is None
+    assert [model.place for model in find_prunable(ground.models, state, [entry]).models] == ["vae/a.safetensors"]
+    server.asked.clear()
+    ground.write([entry.model_dump(exclude_none=True, include={"url", "destination", "filename"})])
+    assert ((await ground.apply()).is_unchanged, server.asked) == (True, [])
+    ground.write([])
+    prune(ground.models, ground.place.models_state, find_prunable(ground.models, state, []))
+    assert "vae/job.safetensors" not in standings(ground)
+    assert not (ground.models / record.place).exists()
 
 
 async def test_what_lay_there_already_is_never_removed(ground: Ground, server: ModelServer) -> None:

@@ -43,6 +43,7 @@ def test_models_go_to_the_volumes_own_folder(comfyui: ComfyUISettings, tmp_path:
     assert (place.models, place.volume) == (tmp_path / "volume" / tree, tmp_path / "volume")
     assert place.models_state == tmp_path / "volume/.comfyworker"
     assert place.nodes_state == tmp_path / "ComfyUI/.comfyworker"
+    assert place.own_models == tmp_path / "ComfyUI/models"
 
 
 def test_models_path_goes_before_the_volume(comfyui: ComfyUISettings, tmp_path: Path) -> None:
