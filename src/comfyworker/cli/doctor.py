@@ -95,15 +95,20 @@ def _read_settings() -> tuple[Settings, list[Finding]]:
 
 
 def _read_files() -> tuple[tuple[SettingFile, ...], list[Finding]]:
-    """Return the files of settings, none if one has a bad line, and what is to be said about them."""
-    try:
-        files = read_setting_files(Path.cwd(), process_environment())
-    except InvalidSettings as error:
-        return (), [
-            Finding(area="settings", level=Level.PROBLEM, text=f"{problem.message}.", advice=error.hint)
-            for problem in error.problems
-        ]
-    return files, [
+    """Return the files of settings, and what is to be said about them."""
+    files = read_setting_files(Path.cwd(), process_environment())
+    doubted = [
+        Finding(
+            area="settings",
+            level=Level.WARNING,
+            text=f"{file.label}: {doubt}.",
+            advice="A line is NAME=value, a comment that begins with #, or blank; a quoted value ends with its quote.",
+            facts={"file": file.label},
+        )
+        for file in files
+        for doubt in file.doubts
+    ]
+    return files, doubted + [
         Finding(
             area="settings",
             level=Level.WARNING,

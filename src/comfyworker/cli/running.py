@@ -63,6 +63,9 @@ def prepare(*, quiet_level: str | None = None) -> Settings:
     configure_logs(log_settings)
     for name, meant in (*near_misses(), *(pair for file in files for pair in near_misses(file.values))):
         log.warning("settings.unknown_name", name=name, meant=meant)
+    for file in files:
+        if file.doubts:
+            log.warning("settings.file_doubted", file=file.label, reason="; ".join(file.doubts))
     for file in exposed_files(files):
         log.warning("settings.file_exposed", file=file.label, advice="chmod 600 keeps others from its secrets")
     found = values_of_files(files)

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from comfyworker.errors import InvalidSettings, Problem
 
 FILE_NAMES: Final = (".secrets", ".env")
 """The files that are looked for in a folder, the one that wins first."""
 _CONFIG_PATH: Final = "CONFIG_PATH"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
-_ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*=(.*)", re.ASCII)
+_ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*=(.*)", re.ASCII | re.DOTALL)
+_NAME_ALONE = re.compile(r"(?:export\s+)?[A-Z_][A-Z0-9_]*")
 _SINGLE_QUOTED = re.compile(r"'([^']*)'\s*(?:#.*)?")
-_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
+_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
 _ESCAPED = re.compile(r'\\(["\\])')
+_ANY_ESCAPED = re.compile(r"\\.")
 _COMMENT_BEHIND = re.compile(r"\s#.*")
+_UNDECODABLE = "\ufffd"
+_MOST_LINES = 200
+"""Lines that one quoted value may have; a key of many kilobits has fewer."""
 
 
 class SettingFile(BaseModel):
@@ -35,10 +38,15 @@ class SettingFile(BaseModel):
     """Every name in it, the settings' or not; nothing is expanded."""
     is_open: bool
     """Whether others than its owner may read or write it."""
+    doubts: tuple[str, ...] = ()
+    """What of it was left out and why, without what stands there, which may be a secret."""
 
 
 def read_setting_files(cwd: Path, environ: Mapping[str, str]) -> tuple[SettingFile, ...]:
     """Read `.secrets` and `.env` in the working directory and beside the file that CONFIG_PATH names.
+
+    Others read files of these names too, each a little differently: what is not understood is left out and told in
+    `doubts`, and the rest counts.
 
     Args:
         cwd: The working directory.
@@ -46,56 +54,69 @@ def read_setting_files(cwd: Path, environ: Mapping[str, str]) -> tuple[SettingFi
 
     Returns:
         The files there are, the one that wins first: every `.secrets` comes before every `.env`.
-
-    Raises:
-        InvalidSettings: with every line that is none, by file and number, and every file that cannot be read.
     """
-    problems: list[Problem] = []
-    here = [_read(cwd / name, name, problems) for name in FILE_NAMES]
+    here = [_read(cwd / name, name) for name in FILE_NAMES]
     sources = (environ, *(file.values for file in here if file is not None))
     named = next((source[_CONFIG_PATH].strip() for source in sources if source.get(_CONFIG_PATH, "").strip()), None)
     beside: list[SettingFile | None] = [None] * len(FILE_NAMES)
     if named is not None:
         folder = (cwd / Path(named).expanduser()).parent
         if folder.resolve() != cwd.resolve():
-            beside = [_read(folder / name, f"{name} beside {_CONFIG_PATH}", problems) for name in FILE_NAMES]
-    if problems:
-        raise InvalidSettings(
-            "; ".join(problem.message for problem in problems),
-            hint="Each line is NAME=value, a comment that begins with #, or blank; a value that begins with a quote "
-            "ends with the same quote, on its line.",
-            problems=problems,
-        )
+            beside = [_read(folder / name, f"{name} beside {_CONFIG_PATH}") for name in FILE_NAMES]
     return tuple(file for pair in zip(here, beside, strict=True) for file in pair if file is not None)
 
 
-def _read(path: Path, label: str, problems: list[Problem]) -> SettingFile | None:
-    # A folder of that name is somebody's virtual environment.
-    if not path.is_file():
-        return None
+def _read(path: Path, label: str) -> SettingFile | None:
     try:
+        # A folder of that name is somebody's virtual environment.
+        if not path.is_file():
+            return None
         mode = path.stat().st_mode
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
-        problems.append(Problem(message=f"{label} {reason}", path=label, code="unreadable_file"))
-        return None
-    return SettingFile(label=label, values=dict(_assignments(text, label, problems)), is_open=bool(mode & _OTHERS))
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        return SettingFile(label=label, values={}, is_open=False, doubts=(f"it cannot be read: {error.strerror}",))
+    values, odd = _assignments(text.splitlines())
+    lines = ", ".join(str(number) for number in odd)
+    doubts = (f"line{'s' if len(odd) > 1 else ''} {lines} left out: no NAME=value in UTF-8",) if odd else ()
+    return SettingFile(label=label, values=values, is_open=bool(mode & _OTHERS), doubts=doubts)
 
 
-def _assignments(text: str, label: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
+def _assignments(lines: Sequence[str]) -> tuple[dict[str, str], list[int]]:
+    """Return what lines say, and the numbers, from 1, of those that say nothing that is understood."""
+    values: dict[str, str] = {}
+    odd: list[int] = []
+    at = 0
+    while at < len(lines):
+        line, number = lines[at].strip(), at + 1
+        at += 1
+        # A name alone is what `docker run --env-file` takes from the environment, as is done here with all names.
+        if not line or line.startswith("#") or _NAME_ALONE.fullmatch(line):
             continue
         found = _ASSIGNMENT.fullmatch(line)
-        value = None if found is None else _unquote(found[2])
+        value = None if found is None or _UNDECODABLE in line else _unquote(found[2])
+        taken = 0
+        if found is not None and value is None and found[2].lstrip()[:1] in {"'", '"'}:
+            value, taken = _continued(found[2], lines[at : at + _MOST_LINES])
         if found is None or value is None:
-            reason = "is no NAME=value" if found is None else "has a quoted value that does not end with its quote"
-            # What stands there may be a secret.
-            problems.append(Problem(message=f"{label}: line {number} {reason}", path=label, code="invalid_line"))
+            odd.append(number)
         else:
-            yield found[1], value
+            values[found[1]] = value
+            at += taken
+    return values, odd
+
+
+def _continued(begun: str, rest: Sequence[str]) -> tuple[str | None, int]:
+    """Return a quoted value that ends on a later line, and how many lines more it takes; None if it never ends."""
+    text = begun
+    for count, line in enumerate(rest, start=1):
+        text = f"{text}\n{line}"
+        value = None if _UNDECODABLE in text else _unquote(text)
+        if value is not None:
+            return value, count
+        quote = text.lstrip()[0]
+        if quote in (_ANY_ESCAPED.sub("", line) if quote == '"' else line):
+            break  # It ends here, and what comes behind it is no comment.
+    return None, 0
 
 
 def _unquote(text: str) -> str | None:
