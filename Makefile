@@ -11,7 +11,7 @@ VASTAI := workspace/vastai
 NPM := PATH="$(CURDIR)/$(OBJECT_STORE)/.venv/bin:$$PATH" npm --loglevel=error --ignore-scripts --no-audit --no-fund
 
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui object-store clients runpod vastai demo test bench check docs docs-check format lock
+.PHONY: help setup comfyui object-store clients runpod vastai demo test bench check docs docs-check format lock hooks
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,7 @@ check: setup docs-check ## Linters, types, import contracts and the generated do
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 docs: setup ## Write the docs that come from the code
 	$(BIN)/python -m tools.make_docs
@@ -92,6 +93,9 @@ docs-check: setup ## Tell whether those docs are as the code has them
 format: setup ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+hooks: setup ## Have git run the quick checks at each commit
+	$(BIN)/pre-commit install
 
 lock: setup object-store ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
