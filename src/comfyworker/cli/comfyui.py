@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from comfyworker.cli.comfyui_versions import rollback, status, update
 from comfyworker.cli.install_progress import InstallProgress
 from comfyworker.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, print_error
 from comfyworker.comfyui.installing import InstallOutcome, InstallRequest, install_comfyui
@@ -68,6 +69,11 @@ def install(  # noqa: PLR0913 # one parameter for each option
             python=Path(python).expanduser() if python else None, force=force, check=check,
         )
     )  # fmt: skip
+
+
+app.command()(status)
+app.command()(update)
+app.command()(rollback)
 
 
 def offer_install(settings: ComfyUISettings) -> None:
