@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from comfyworker.comfyui.finding import format_bytes
-from comfyworker.errors import InsufficientStorage
+from comfyworker.errors import DownloadFailed, InsufficientStorage
 from comfyworker.jobs import JobError
 from comfyworker.provision.config.finding import FoundConfig
 from comfyworker.provision.plan import Plan, PlannedModel, PlannedNode, Verdict, check_room
@@ -59,7 +62,15 @@ def print_plan(plan: Plan, found: FoundConfig) -> None:
 def plan_problems(plan: Plan) -> list[JobError]:
     """Return what speaks against a plan: what is required and cannot be had, and a disk without room for it."""
     items: tuple[PlannedModel | PlannedNode, ...] = (*plan.models, *plan.nodes)
-    problems = [item.error for item in items if item.error is not None and not (item.entry and item.entry.optional)]
+    silent = [host for model in plan.models if (host := model.silent_host) is not None and not model.entry.optional]
+    problems = [_silence(silent)] if silent else []
+    problems += [
+        item.error
+        for item in items
+        if item.error is not None
+        and not (item.entry and item.entry.optional)
+        and not (isinstance(item, PlannedModel) and item.silent_host)
+    ]
     if plan.comfyui_error is not None:
         problems.append(plan.comfyui_error)
     try:
@@ -68,6 +79,19 @@ def plan_problems(plan: Plan) -> list[JobError]:
     except InsufficientStorage as error:
         problems.append(JobError.of(error))
     return problems
+
+
+def _silence(hosts: Sequence[str]) -> JobError:
+    """Return one problem for all models whose hosts, one for each model, did not answer."""
+    names: list[JsonValue] = [*sorted(set(hosts))]
+    models = f"{len(hosts)} models" if len(hosts) > 1 else "a model"
+    return JobError(
+        code=DownloadFailed.code,
+        message=f"{', '.join(map(str, names))} did not answer: what {models} will take of the disk is unknown",
+        hint="Look at the network. With `sha256` in config.yml, a model that is there is known without its host.",
+        details={"reason": "unreachable", "hosts": names},
+        retryable=True,
+    )
 
 
 def plan_as_json(plan: Plan) -> dict[str, object]:
@@ -116,10 +140,12 @@ def _title(title: str, *, optional: bool) -> Text:
 
 
 def _why(item: PlannedModel | PlannedNode) -> Text:
-    kept = item.kept_bytes if isinstance(item, PlannedModel) else 0
+    kept, silent_host = 0, None
+    if isinstance(item, PlannedModel):
+        kept, silent_host = item.kept_bytes, item.silent_host
     parts = [
         item.reason,
         f"{format_bytes(kept)} of it is there" if kept else "",
-        item.error.message if item.error else "",
+        f"{silent_host} did not answer" if silent_host else item.error.message if item.error else "",
     ]
     return Text("; ".join(part for part in parts if part))

@@ -30,6 +30,11 @@ from comfyworker.settings import ProvisionSettings, StoreSettings
 from comfyworker.wording import summary
 
 
+_PLAN_ATTEMPTS = 2
+_PLAN_CONNECT_S = 5.0
+_PLAN_READ_S = 10.0
+
+
 class Applied(BaseModel):
     """What came of applying a config."""
 
@@ -95,6 +100,8 @@ class Provisioner:
     async def plan(self, only: Part | None = None) -> Plan:
         """Return what there is and what is to be done; nothing is changed.
 
+        Hosts are asked briefly: what one that does not answer has stays unknown.
+
         Raises:
             ComfyUINotFound: there is nowhere to put something.
             InvalidConfig: the lock file does not fit.
@@ -108,8 +115,9 @@ class Provisioner:
             plan = Plan(nodes=nodes.nodes, installs_packages=nodes.installs_packages, comfyui_error=nodes.comfyui_error)
         if only != "nodes" and config.models:
             folder = self._place.require_models()
-            async with Downloader(self._settings, self._store) as downloader:
-                models = await self._inspection(downloader, lock, Arrivals(config.models)).plan(config.models)
+            async with Downloader(_brief(self._settings), self._store) as downloader:
+                inspection = self._inspection(downloader, lock, Arrivals(config.models), asks_briefly=True)
+                models = await inspection.plan(config.models)
             free = await asyncio.to_thread(free_bytes, folder)
             plan = plan.model_copy(update={"models": models, "free_bytes": free})
         return plan
@@ -209,9 +217,12 @@ class Provisioner:
             await self._finish("nodes")
         return Applied(results=tuple(results), has_changed_nodes=has_changed, seconds=time.monotonic() - begun_at)
 
-    def _inspection(self, downloader: Downloader, lock: LockFile | None, arrivals: Arrivals) -> ModelInspection:
+    def _inspection(
+        self, downloader: Downloader, lock: LockFile | None, arrivals: Arrivals, *, asks_briefly: bool = False
+    ) -> ModelInspection:
         state = read_models(self._place.models_state)
-        return ModelInspection(self._place, state, downloader, options=self._options, lock=lock, arrivals=arrivals)
+        options = self._options.model_copy(update={"asks_briefly": asks_briefly})
+        return ModelInspection(self._place, state, downloader, options=options, lock=lock, arrivals=arrivals)
 
     def _node_work(self, reporter: ProvisionReporter) -> NodeWork:
         installation = self._place.require_installation()
@@ -261,6 +272,16 @@ class Provisioner:
             comfyui=installation.version if installation and found.config.nodes else None,
         )
         return write_lock(lock, found, place)
+
+
+def _brief(settings: ProvisionSettings) -> ProvisionSettings:
+    """Return settings with which a host that does not answer is given up in seconds."""
+    limits = {
+        "attempts": min(settings.attempts, _PLAN_ATTEMPTS),
+        "connect_timeout_s": min(settings.connect_timeout_s, _PLAN_CONNECT_S),
+        "read_timeout_s": min(settings.read_timeout_s, _PLAN_READ_S),
+    }
+    return settings.model_copy(update=limits)
 
 
 def raise_failures(results: Sequence[ItemResult]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from comfyworker.errors import WorkerError
 from comfyworker.jobs import JobError
@@ -15,7 +16,7 @@ from comfyworker.provision.lockfile import LockFile
 from comfyworker.provision.models import download_of, foreign, shadowing
 from comfyworker.provision.options import ApplyOptions
 from comfyworker.provision.place import ProvisionPlace
-from comfyworker.provision.plan import PlannedModel, Verdict
+from comfyworker.provision.plan import PlannedModel, Verdict, silent_host
 from comfyworker.provision.records import ModelRecord, ModelsState, key_of
 from comfyworker.provision.state import still_there
 
@@ -51,6 +52,7 @@ class ModelInspection:
         self._lock = lock
         self._arrivals = arrivals
         self._asking = asyncio.Semaphore(_PROBES)
+        self._silent: dict[str, WorkerError] = {}
 
     async def plan(self, entries: Sequence[ModelEntry]) -> tuple[PlannedModel, ...]:
         """Return what is to be done about each entry; of entries that are the same, about the first."""
@@ -83,8 +85,7 @@ class ModelInspection:
                 reason=_BAKED_IN if record.is_baked_in else "",
             )  # fmt: skip
         try:
-            async with self._asking:
-                remote = await self._downloader.probe(download_of(wanted, self._models))
+            remote = await self._ask(wanted)
         except WorkerError as error:
             planned = await asyncio.to_thread(self._without_source, number, entry, wanted, record, error)
         else:
@@ -92,6 +93,23 @@ class ModelInspection:
             self._arrivals.named(number, place)
             planned = await asyncio.to_thread(self._judge, number, entry, wanted, place, remote)
         return planned
+
+    async def _ask(self, wanted: ModelEntry) -> Remote:
+        """Return what a model's source says; where hosts are asked briefly, one that did not answer is not asked again.
+
+        Raises:
+            DownloadFailed: it cannot be had.
+        """
+        host = urlsplit(wanted.url).netloc
+        async with self._asking:
+            if host in self._silent:
+                raise self._silent[host]
+            try:
+                return await self._downloader.probe(download_of(wanted, self._models))
+            except WorkerError as error:
+                if self._options.asks_briefly and host and silent_host(JobError.of(error)):
+                    self._silent[host] = error
+                raise
 
     def _without_source(
         self, number: int, entry: ModelEntry, wanted: ModelEntry, record: ModelRecord | None, error: WorkerError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +15,10 @@ from comfyworker.provision.download import Receipt
 from comfyworker.provision.entries import ModelEntry, NodeEntry
 from comfyworker.provision.nodes import LockedNode, ResolvedNode
 from comfyworker.provision.reporting import Item, ItemKind
+
+
+_SILENT = frozenset({"unreachable", "timeout"})
+"""What a download's error says of its reason where its host did not answer."""
 
 
 class Verdict(StrEnum):
@@ -66,6 +71,11 @@ class PlannedModel(_Planned):
     """What its source calls this version of it."""
     is_baked_in: bool = False
     """Whether the file that is there lies in ComfyUI's own models folder, though models go elsewhere."""
+
+    @property
+    def silent_host(self) -> str | None:
+        """The host that should have said what there is and did not answer; None if it did, or said no."""
+        return silent_host(self.error) if self.error is not None else None
 
     @property
     def filename(self) -> str:
@@ -153,3 +163,11 @@ def check_room(models: Iterable[PlannedModel], free_bytes: int) -> tuple[Planned
         elif model.entry.optional:
             left -= model.wanted_bytes
     return tuple(over)
+
+
+def silent_host(error: JobError) -> str | None:
+    """Return the host that a model's source is on, if it did not answer; None for every other error."""
+    if error.details.get("reason") not in _SILENT:
+        return None
+    parts = urlsplit(str(error.details.get("url", "")))
+    return "huggingface.co" if parts.scheme == "hf" else parts.netloc or None

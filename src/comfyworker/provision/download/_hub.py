@@ -15,12 +15,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-import stamina
 from pydantic import SecretStr
 
 from comfyworker.finishing import in_thread
 from comfyworker.provision.download._answers import MAX_FILE_BYTES, Facts
-from comfyworker.provision.download._faults import Fault, backoff, status_fault
+from comfyworker.provision.download._faults import Fault, status_fault
 from comfyworker.settings import ProvisionSettings
 
 if TYPE_CHECKING:
@@ -125,12 +124,8 @@ class HubSource:
         if self._settings.hf_offline:
             hint = "Unset HF_HUB_OFFLINE, or have the file in its folder before."
             raise Fault("is not fetched: HF_HUB_OFFLINE is set", "offline", hint=hint)
-        retrying = stamina.retry_context(on=backoff, attempts=self._settings.attempts, timeout=None, wait_initial=0.5)
-        async for attempt in retrying:
-            with attempt:
-                metadata = await in_thread(functools.partial(_metadata, self))
-                return self._url(metadata.commit_hash or self._file.revision), self._facts(metadata)
-        raise AssertionError  # The last attempt returns or raises.
+        metadata = await in_thread(functools.partial(_metadata, self))
+        return self._url(metadata.commit_hash or self._file.revision), self._facts(metadata)
 
     @property
     def token(self) -> SecretStr | None:
