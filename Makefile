@@ -10,8 +10,14 @@ RUNPOD := workspace/runpod
 VASTAI := workspace/vastai
 NPM := PATH="$(CURDIR)/$(OBJECT_STORE)/.venv/bin:$$PATH" npm --loglevel=error --ignore-scripts --no-audit --no-fund
 
+# What `make image` and `make deploy` build, and what it is called.
+VARIANT ?= base
+NAME ?= comfyworker
+IMAGE_OPTIONS = $(if $(TAG),--tag '$(TAG)') $(if $(DRY_RUN),--dry-run)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup comfyui object-store clients runpod vastai demo test bench check docs docs-check format lock hooks
+.PHONY: help setup comfyui object-store clients runpod vastai demo test bench check docs docs-check format lock
+.PHONY: image deploy clean-root image-check hooks
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,12 +83,26 @@ test: setup comfyui object-store clients runpod vastai ## All tests, on a real C
 bench: comfyui object-store runpod ## Measure what the worker adds to ComfyUI, against its budgets (BENCH='--only added' for a part)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-check: setup docs-check ## Linters, types, import contracts and the generated docs
+check: setup docs-check image-check ## Linters, types, import contracts and the generated docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+image-check: setup ## Linters of what the image is made of
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck docker/*.sh .ci/run
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+
+image: setup ## Build the image (VARIANT=base, NAME=, TAG=, DRY_RUN=1); needs Docker
+	$(BIN)/python -m tools.image build $(VARIANT) --name $(NAME) $(IMAGE_OPTIONS)
+
+deploy: setup ## Build and push it (NAME=docker.io/me/comfyworker), and make a RunPod endpoint (ENDPOINT=)
+	$(BIN)/python -m tools.image deploy $(VARIANT) --name $(NAME) --endpoint '$(ENDPOINT)' $(IMAGE_OPTIONS)
+
+clean-root: setup comfyui ## Run the image's steps in an empty Debian; as root, with debootstrap, some minutes
+	COMFYWORKER_CLEAN_ROOT=1 $(BIN)/pytest tests/acceptance/container/test_clean_root.py
 
 docs: setup ## Write the docs that come from the code
 	$(BIN)/python -m tools.make_docs
@@ -114,4 +134,10 @@ lock: setup object-store ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
 		--python-version 3.11 --custom-compile-command 'make lock' requirements/vastai.in \
 		-o requirements/vastai.lock
+	$(BIN)/uv pip compile --quiet --generate-hashes --upgrade --no-emit-index-url \
+		--python-version 3.12 --python-platform x86_64-manylinux_2_28 --custom-compile-command 'make lock' \
+		requirements/comfyui.in -o requirements/comfyui.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --no-emit-index-url \
+		--python-version 3.11 --custom-compile-command 'make lock' requirements/jupyter.in \
+		-o requirements/jupyter.lock
 	cd requirements/azurite && $(NPM) update --package-lock-only --omit-lockfile-registry-resolved
