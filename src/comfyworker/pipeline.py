@@ -41,6 +41,9 @@ from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.output_nodes import output_nodes
 from comfyworker.workflow.weights import node_weights
 
+if TYPE_CHECKING:  # few workers prefetch, and it takes a while to import
+    from comfyworker.prefetch.prefetch import ModelPrefetch
+
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 ProgressSink = Callable[[Progress], None]
@@ -66,6 +69,7 @@ class Pipeline:
         deliveries: Deliveries | None = None,
         cwd: Path | None = None,
         arrivals: Arrivals | None = None,
+        prefetch: ModelPrefetch | None = None,
     ) -> None:
         """Run jobs on a pool of ComfyUIs.
 
@@ -77,6 +81,7 @@ class Pipeline:
                 those that every host has.
             cwd: Where relative places lie; None is the current folder.
             arrivals: Models that are being brought while jobs run already; None is none.
+            prefetch: Brings jobs' models nearer while they wait and run; None is nobody.
         """
         self.pool = pool
         self._settings = settings
@@ -88,6 +93,7 @@ class Pipeline:
         self._spool = Spool(settings.delivery.spool_dir)
         self._swept_at = time.monotonic()
         self._stores: dict[str, InputStore] = {}
+        self.prefetch = prefetch
         self._clean_ups = asyncio.TaskGroup()
         self._readiness = Readiness(settings, modifiers or Modifiers(), cwd=cwd or Path.cwd(), arrivals=arrivals)
 
@@ -215,6 +221,9 @@ class Pipeline:
         # The answer does not wait until the disk has let go of the job's files; a failed job's files go first.
         self._clean_ups.create_task(clean_up.aclose(), name=f"cleaning up after {job.prompt_id}")
         return job.succeeded()
+
+    def _models_wanted(self, job: RunningJob) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext() if self.prefetch is None else self.prefetch.wanted(job.graph)
 
     async def _collect(
         self, job: RunningJob, instance: ComfyUIInstance, tracker: PromptTracker, spool: Path

@@ -13,6 +13,7 @@ from comfyworker.comfyui.model_kinds import CORE_KINDS, LEGACY_NAMES, NESTED_KIN
 from comfyworker.comfyui.model_places import ModelPlace, ModelTree, is_text
 
 _SECTION = "comfyworker"
+_SECTION_FIRST = "comfyworker_copies"
 _FIRST_PRINTABLE, _LAST_PRINTABLE = 0x20, 0x7E
 
 
@@ -39,18 +40,22 @@ def list_extra_paths(places: Sequence[ModelPlace], *, own_models: Path) -> dict[
     return {kind: tuple(paths) for kind, paths in found.items()}
 
 
-def render_extra_paths(paths: Mapping[str, Sequence[Path]]) -> str:
+def render_extra_paths(paths: Mapping[str, Sequence[Path]], *, first: Mapping[str, Path] | None = None) -> str:
     """Return the file's text; folders whose names it cannot hold are left out.
 
     ComfyUI's reader takes one folder a line (`utils/extra_config.py`) and expands variables in `base_path` only, so
     there is none and every path is absolute.
+
+    Args:
+        paths: Folders by kind, which ComfyUI searches after its own.
+        first: A folder for each of some kinds that it searches before all others.
     """
-    lines = ["# Written by comfyworker at its start; changes are lost.", f"{_SECTION}:"]
-    for kind, folders in _with_legacy_names(paths).items():
-        texts = [str(folder) for folder in folders if _can_be_written(str(folder))]
-        if texts and _can_be_written(kind):
-            lines.append(f"  {_quoted(kind)}: {_quoted(chr(10).join(texts))}")
-    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+    lines = list(_section(_SECTION, paths))
+    if first:
+        # ComfyUI puts each folder of such a section before those that it has, so the last one is the first.
+        front = {kind: (folder,) for kind, folder in first.items()}
+        lines += _section(_SECTION_FIRST, front, "  is_default: true")
+    return "\n".join(["# Written by comfyworker at its start; changes are lost.", *lines]) + "\n" if lines else ""
 
 
 def write_extra_paths(text: str, folder: Path) -> Path:
@@ -81,6 +86,17 @@ def _write(text: str, folder: Path) -> Path:
             Path(name).unlink()
         raise
     return path
+
+
+def _section(name: str, paths: Mapping[str, Sequence[Path]], *more: str) -> Iterator[str]:
+    """Yield the lines of a section, none if it would name no folder."""
+    entries = []
+    for kind, folders in _with_legacy_names(paths).items():
+        texts = [str(folder) for folder in folders if _can_be_written(str(folder))]
+        if texts and _can_be_written(kind):
+            entries.append(f"  {_quoted(kind)}: {_quoted(chr(10).join(texts))}")
+    if entries:
+        yield from (f"{name}:", *more, *entries)
 
 
 def _paths(tree: ModelTree) -> Iterator[tuple[str, Path]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -24,33 +26,57 @@ ADVICE = {
 """What to do where a place is of no use."""
 
 
+class NearerModels(Protocol):
+    """Who keeps some models nearer than they lie."""
+
+    def begin(
+        self, installation: Installation, places: Sequence[ModelPlace], paths: Mapping[str, Sequence[Path]]
+    ) -> Mapping[str, Path]:
+        """Return the folders that ComfyUI shall search first, by kind; called once, before it is started. May block.
+
+        Args:
+            installation: The ComfyUI.
+            places: Where models lie on volumes.
+            paths: What it is told of these: folders by kind.
+        """
+
+
 class ModelSources:
     """The places where models lie beside ComfyUI's own folder."""
 
-    def __init__(self, settings: VolumeSettings, *, folder: Path, cwd: Path) -> None:
+    def __init__(
+        self, settings: VolumeSettings, *, folder: Path, cwd: Path, nearer: NearerModels | None = None
+    ) -> None:
         """Prepare.
 
         Args:
             settings: MODELS_PATH, and whether to report.
             folder: Where the file for ComfyUI is written; made when it is needed.
             cwd: Where relative places lie.
+            nearer: Who keeps some models nearer; None is nobody.
         """
         self._settings = settings
         self._folder = cwd / folder
         self._cwd = cwd
+        self._nearer = nearer
         self._places: tuple[ModelPlace, ...] = ()
 
     def prepare(self, installation: Installation) -> Path | None:
         """Find the places and write the file that `--extra-model-paths-config` shall name; None if there is nothing.
 
         Blocks; what cannot be read or written is logged, since a ComfyUI without a volume still runs other jobs.
+
+        Raises:
+            InvalidSettings: models cannot be kept nearer as the settings ask for it.
         """
         own_models = installation.base_dir / "models"
         self._places = find_model_places(self._settings, cwd=self._cwd, own_models=own_models)
         for place in self._places:
             _log_place(place, is_wanted=self._settings.debug)
         try:
-            text = render_extra_paths(list_extra_paths(self._places, own_models=own_models))
+            paths = list_extra_paths(self._places, own_models=own_models)
+            first = self._nearer.begin(installation, self._places, paths) if self._nearer is not None else None
+            text = render_extra_paths(paths, first=first)
             return write_extra_paths(text, self._folder) if text else None
         except OSError as error:
             log.warning(

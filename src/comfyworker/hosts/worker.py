@@ -17,6 +17,7 @@ from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.errors import WorkerError
 from comfyworker.finishing import beside, finish
 from comfyworker.hosts.notices import Notices
+from comfyworker.hosts.prefetching import prefetching
 from comfyworker.hosts.provisioning import provisioning
 from comfyworker.hosts.startup import COMFYUI, Startup
 from comfyworker.jobs import JobRequest, JobResult, JobStatus
@@ -45,14 +46,17 @@ async def open_pipeline(
 
     Raises:
         ComfyUINotFound: there is no ComfyUI.
-        InvalidSettings: a modifier file, the default workflow or the object storage is wrong.
+        InvalidSettings: a modifier file, the default workflow, the object storage or PREFETCH_MODELS is wrong.
     """
     modifiers = load_modifiers(settings.modifiers)
     deliveries = deliveries or Deliveries(settings)
     succession = Succession(settings.state.path / "comfyui-clients", keeps_outputs=settings.delivery.keep_outputs)
     cwd = cwd or Path.cwd()
-    models = ModelSources(settings.volume, folder=settings.state.path / "comfyui", cwd=cwd)
-    async with provisioning(settings, cwd=cwd, startup=startup) as made_ready:
+    async with (
+        provisioning(settings, cwd=cwd, startup=startup) as made_ready,
+        prefetching(settings, cwd=cwd) as prefetch,
+    ):
+        models = ModelSources(settings.volume, folder=settings.state.path / "comfyui", cwd=cwd, nearer=prefetch)
         pool = ComfyUIPool(
             settings.comfyui,
             settings.shutdown,
@@ -67,7 +71,9 @@ async def open_pipeline(
             # Loaded only now: ComfyUI starts meanwhile.
             from comfyworker.pipeline import Pipeline  # noqa: PLC0415  # as said above
 
-            pipeline = Pipeline(pool, settings, modifiers, deliveries=deliveries, cwd=cwd, arrivals=arrivals)
+            pipeline = Pipeline(
+                pool, settings, modifiers, deliveries=deliveries, cwd=cwd, arrivals=arrivals, prefetch=prefetch
+            )
             async with pipeline:
                 yield pipeline
 
