@@ -120,6 +120,10 @@ KINDS: dict[str, Callable[[str], bool]] = {
     "modifier": lambda name: name in load_modifiers(ModifierSettings()).known,
     "parameter": lambda name: name in load_modifiers(ModifierSettings()).known["Text2Image"].parameters,
     "dotfile": lambda name: _holds("src/comfyworker/settings/dotenv.py", f'"{name}"'),
+    "variant": lambda name: _holds("docker-bake.hcl", f'"{name}"'),
+    "build-argument": lambda name: _holds("Dockerfile", f"\nARG {name}="),
+    "container-variable": lambda name: _holds("docker/entrypoint.sh", f"${{{name}:-"),
+    "compose": lambda call: _holds("docker-compose.yml", f"profiles: [{call.split()[3]}]"),
     "client-variable": lambda name: _holds("examples/clients/endpoint.py", name),
 }
 """Tells for each kind whether there is something of that name."""
