@@ -160,13 +160,14 @@ class OnDemandModels:
 
     def _refusal(self, model: ProposedModel, folders: Folders | None) -> str | None:
         settings = self._settings.provision
+        url = model.url if model.known_by is None else None  # of what a workflow names by itself
         if not settings.download_models:
             # That it could be fetched is only told of what says where it is.
-            return model.url and "It is not fetched from the URL that the workflow names: DOWNLOAD_MODELS is off."
-        host = foreign_host(model.url, settings.allowed_model_hosts) if model.url is not None else None
+            return url and "It is not fetched from the URL that the workflow names: DOWNLOAD_MODELS is off."
+        host = foreign_host(url, settings.allowed_model_hosts) if url is not None else None
         ending = Path(model.filename).suffix.lower()
         checks = (
-            (model.url is None, "the workflow names no URL of it"),
+            (url is None, "the workflow names no URL of it"),
             (host is not None, f"{host} is none of ALLOWED_MODEL_HOSTS"),
             (
                 ending not in settings.allowed_model_endings,

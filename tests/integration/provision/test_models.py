@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from comfyworker.cli.provision_plan import plan_problems
 from comfyworker.errors import InsufficientStorage, InvalidConfig, ProvisioningFailed
 from comfyworker.provision.apply import raise_failures
 from comfyworker.provision.plan import Verdict
@@ -16,6 +17,7 @@ from comfyworker.provision.reporting import ItemStatus
 from comfyworker.provision.state import is_unchanged
 from comfyworker.provision.stock import Standing, find_prunable, list_stock
 from support.model_server import Model, ModelServer
+from support.ports import free_port
 from support.provisioning import Ground, statuses
 
 BODY = os.urandom(300_000)
@@ -114,6 +116,18 @@ async def test_what_lies_there_already_is_adopted(server: ModelServer, ground: G
     [record] = read_models(ground.place.models_state).models.values()
     assert record.is_adopted
     assert record.receipt.sha256 == hashlib.sha256(BODY).hexdigest()
+
+
+async def test_a_plan_without_a_network_is_told_in_one_line(server: ModelServer, ground: Ground) -> None:
+    """A host that does not answer is asked for one model, not for each, and one problem names it."""
+    silent = f"127.0.0.1:{free_port()}"
+    entries = [{"url": f"http://{silent}/{number}.safetensors", "destination": "vae"} for number in range(40)]
+    ground.write([*entries, {"url": f"{server.url}/files/a.safetensors", "destination": "vae"}])
+    plan = await ground.provisioner().plan()
+    assert [model.verdict for model in plan.models] == [*[Verdict.UNKNOWN] * 40, Verdict.FETCH]
+    [problem] = plan_problems(plan)
+    assert problem.message == f"{silent} did not answer: what 40 models will take of the disk is unknown"
+    assert problem.details["hosts"] == [silent]
 
 
 async def test_what_is_baked_into_the_image_counts_as_there(

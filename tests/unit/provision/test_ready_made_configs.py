@@ -6,6 +6,8 @@ import orjson
 import pytest
 
 from comfyworker.provision.config.reading import parse_config
+from comfyworker.provision.proposal import Source, propose_config, render_proposal
+from comfyworker.provision.proposal.known_models import known_models
 from comfyworker.workflow.graph import read_workflow
 from comfyworker.workflow.needs import inspect_workflow
 from support.source import REPOSITORY
@@ -13,6 +15,7 @@ from support.source import REPOSITORY
 WORKFLOWS = REPOSITORY / "examples/workflows"
 CONFIGS = {
     "config.yml": ["sd1.5"],
+    "configs/sd1.5.yml": ["sd1.5"],
     "config.example.yml": ["wan2.2-animate"],
     "configs/sdxl.yml": ["sdxl"],
     "configs/sd3.yml": ["sd3"],
@@ -50,3 +53,24 @@ def test_every_config_and_every_workflow_is_told_of_here() -> None:
     paths = [*REPOSITORY.glob("config*.yml"), *(REPOSITORY / "configs").glob("*.yml")]
     assert {str(path.relative_to(REPOSITORY)) for path in paths} == set(CONFIGS)
     assert {path.stem for path in WORKFLOWS.glob("*.json")} == {name for names in CONFIGS.values() for name in names}
+
+
+def test_their_models_are_known_wherever_a_workflow_names_them() -> None:
+    """`known_models.toml` has the models of all configs under their names, with all of their URLs, and no others."""
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for name in CONFIGS:
+        for entry in parse_config((REPOSITORY / name).read_text(encoding="utf-8"), name=name).models:
+            place = (entry.destination, entry.filename or entry.url.rpartition("/")[2])
+            wanted.setdefault(place, set()).add(entry.url)
+    assert {place: set(urls) for place, urls in known_models().items()} == wanted
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
+def test_nothing_in_the_config_of_an_example_is_left_to_be_filled_in(path: Path) -> None:
+    """Its models' URLs are known, and where its custom nodes are."""
+    graph = read_workflow(orjson.loads(path.read_bytes()))
+    proposal = propose_config(Source(graph))
+    assert [model for model in proposal.models if not model.is_whole] == []
+    assert [pack for pack in proposal.packs if not pack.is_whole] == []
+    config = parse_config(render_proposal(proposal), name="config.yml")
+    assert len(config.models) == len(proposal.models) > 0

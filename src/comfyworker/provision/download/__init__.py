@@ -3,6 +3,7 @@
 from comfyworker.provision.download._hashing import hash_file
 from comfyworker.provision.download._progress import OnBytes
 from comfyworker.provision.download.addresses import plain_url, shown_source
+from comfyworker.provision.download.cached import cached_remote
 from comfyworker.provision.download.downloader import Downloader
 from comfyworker.provision.download.filenames import is_plain_filename
 from comfyworker.provision.download.leftovers import Leftover, find_leftovers, is_unfinished, kept_bytes
@@ -18,6 +19,7 @@ __all__ = [
     "OnBytes",
     "Receipt",
     "Remote",
+    "cached_remote",
     "find_leftovers",
     "free_bytes",
     "hash_file",

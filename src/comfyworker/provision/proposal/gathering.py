@@ -10,6 +10,7 @@ from comfyworker.jobs import Graph
 from comfyworker.provision.config import fields
 from comfyworker.provision.config.destinations import WrongDestination, resolve_destination
 from comfyworker.provision.config.document import Value
+from comfyworker.provision.proposal.known_models import files_of, fill_in
 from comfyworker.provision.proposal.packs import find_packs, merge_packs, newest_core
 from comfyworker.provision.proposal.records import Proposal, ProposedModel
 from comfyworker.wording import clip
@@ -45,9 +46,7 @@ def propose_config(source: Source, *, only_missing: bool = False) -> Proposal:
     """
     needs = inspect_workflow(source.graph, source.classes, listed_models=source.listed_models)
     models = [
-        propose_model(need, source.listed_models, _labels(source, need.node_ids))
-        for need in needs.models
-        if not (only_missing and need.is_there)
+        model for need in needs.models if not (only_missing and need.is_there) for model in _propose_files(need, source)
     ]
     wanted = [need.class_type for need in needs.classes if not (only_missing and need.is_there)]
     return Proposal(
@@ -55,6 +54,12 @@ def propose_config(source: Source, *, only_missing: bool = False) -> Proposal:
         packs=find_packs(wanted, source.listed_packs, source.classes),
         comfyui_version=newest_core(source.listed_packs),
     )
+
+
+def _propose_files(need: ModelNeed, source: Source) -> tuple[ProposedModel, ...]:
+    """Return the entries for what a workflow names: one, or those of a known folder's files."""
+    model = propose_model(need, source.listed_models, _labels(source, need.node_ids))
+    return (files_of(model) if need.is_folder else ()) or (fill_in(model),)
 
 
 def merge_proposals(proposals: Sequence[Proposal]) -> Proposal:
@@ -168,7 +173,8 @@ def _merge_models(models: Iterable[ProposedModel]) -> tuple[ProposedModel, ...]:
 
 
 def _both(first: ProposedModel, second: ProposedModel) -> ProposedModel:
-    best = first if first.url is not None or second.url is None else second
+    # What a workflow says itself goes before what is known by the name alone.
+    best = min(first, second, key=lambda model: (model.url is None, model.known_by is not None))
     other = second if best is first else first
     urls = dict.fromkeys((*best.other_urls, *((other.url,) if other.url else ()), *other.other_urls))
     urls.pop(best.url or "", None)

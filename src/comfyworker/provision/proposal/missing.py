@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from comfyworker.errors import InvalidWorkflow, WorkerError
 from comfyworker.jobs import Graph, JobRequest
 from comfyworker.provision.proposal.gathering import label_node, propose_model, shown_url
+from comfyworker.provision.proposal.known_models import fill_in
 from comfyworker.provision.proposal.packs import core_classes, find_packs
 from comfyworker.provision.proposal.records import Proposal, ProposedModel, ProposedPack
 from comfyworker.provision.proposal.rendering import in_one_line, render_proposal
@@ -78,7 +79,8 @@ def find_missing(error: WorkerError, request: JobRequest, graph: Graph, classes:
         listed = tuple(listed_by_name.get(plain_name(name).rpartition("/")[2], ()))
         folder = find_folder(node["class_type"], str(problem.input_name), name, listed)
         need = ModelNeed(name=name, folder=folder, node_ids=(str(problem.node_id),))
-        model = propose_model(_with_listed(need, listed), listed, (label_node(graph, str(problem.node_id)),))
+        labels = (label_node(graph, str(problem.node_id)),)
+        model = fill_in(propose_model(_with_listed(need, listed), listed, labels))
         known = models.setdefault(model.place, model)
         if known is not model:
             both = dict.fromkeys((*known.wanted_by, *model.wanted_by))

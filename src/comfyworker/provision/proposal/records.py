@@ -22,6 +22,8 @@ class ProposedModel(_Record):
     """The nodes that name it, for people."""
     other_urls: tuple[str, ...] = ()
     """Where else it is said to be."""
+    known_by: str | None = None
+    """How its URL is known where the workflow does not say it, for people."""
     fault: str | None = None
     """Why config.yml would not take it; None if it would."""
 

@@ -65,7 +65,8 @@ def _model(model: ProposedModel) -> Iterator[str]:
     if model.fault is not None:
         yield f"  # {_comment(model.fault)}"
     if model.wanted_by:
-        yield f"  # wanted by {_comment(told(model.wanted_by))}"
+        known = f"; its URL is that of {model.known_by}" if model.known_by else ""
+        yield f"  # wanted by {_comment(told(model.wanted_by))}{known}"
     start = "- "
     for key, value, note in _model_values(model):
         yield f"{mark}{start}{key}: {value}{f'  # {note}' if note else ''}"

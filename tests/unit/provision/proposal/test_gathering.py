@@ -40,12 +40,12 @@ def test_where_a_model_goes(class_type: str, input_name: str, name: str, place: 
 
 
 @pytest.mark.parametrize(
-    "name", ["siglip-so400m-patch14-384", "google/siglip-so400m-patch14-384", "C:\\m\\siglip-so400m-patch14-384\\"]
+    "name", ["siglip-large-patch16-512", "google/siglip-large-patch16-512", "C:\\m\\siglip-large-patch16-512\\"]
 )
 def test_a_folder_of_files(name: str) -> None:
     """Some loaders take a whole folder, by its name, its repository's or a path; its files are told by a person."""
     (model,) = models({"1": node("IPAdapterFluxLoader", ipadapter="x.bin", clip_vision=name)})[:1]
-    place = "clip_vision/siglip-so400m-patch14-384"
+    place = "clip_vision/siglip-large-patch16-512"
     assert (model.is_whole, model.fault) == (
         False,
         f"a folder: each of its files needs an entry with destination {place}",
