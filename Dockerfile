@@ -16,6 +16,7 @@ FROM ghcr.io/astral-sh/uv:0.9.11 AS uv
 # The `base` flavour has CUDA's runtime and no more: torch's packages bring the rest of CUDA 12.8 along.
 FROM ${BASE_IMAGE} AS system
 ENV PYTHONUNBUFFERED=1 \
+    UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
 ARG SSHD=false

@@ -20,12 +20,12 @@ GIT_TERMINAL_PROMPT=0 git -C "$folder" fetch --quiet --depth 1 --no-tags origin 
 git -C "$folder" -c advice.detachedHead=false checkout --quiet --detach FETCH_HEAD
 
 uv venv --quiet --python "${PYTHON:-/usr/bin/python3}" "$folder/.venv"
-uv pip install --python "$python" --compile-bytecode --require-hashes --requirements "$lock"
+uv pip install --python "$python" --require-hashes --requirements "$lock"
 
 torch=$(mktemp)
 trap 'rm -f "$torch"' EXIT
 uv pip freeze --python "$python" | grep -E '^(torch|torchvision|torchaudio|triton|nvidia-[a-z0-9-]+)==' >"$torch" || true
-uv pip install --python "$python" --compile-bytecode --constraints "$torch" --requirements "$folder/requirements.txt"
+uv pip install --python "$python" --constraints "$torch" --requirements "$folder/requirements.txt"
 
 # Without these folders ComfyUI does not start.
 mkdir -p "$folder/custom_nodes" "$folder/input" "$folder/models" "$folder/output" "$folder/temp" "$folder/user"

@@ -9,5 +9,5 @@ wheels=$2
 
 set -- "$wheels"/*.whl
 if [ -e "$1" ]; then
-    uv pip install --quiet --python "$environment/bin/python" --compile-bytecode --no-deps --reinstall "$@"
+    uv pip install --quiet --python "$environment/bin/python" --no-deps --reinstall "$@"
 fi

@@ -8,4 +8,4 @@ environment=$1
 lock=$2
 
 uv venv --quiet --python "${PYTHON:-/usr/bin/python3}" "$environment"
-uv pip install --python "$environment/bin/python" --compile-bytecode --require-hashes --requirements "$lock"
+uv pip install --python "$environment/bin/python" --require-hashes --requirements "$lock"
