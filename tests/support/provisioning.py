@@ -52,6 +52,7 @@ class Ground:
         self.root = root
         self.models = root / "models"
         self.own_models: Path | None = None
+        self.comfyui_repository = "file:///no/such/repository"
         self.listener = ProvisionListener()
         self.settings = ProvisionSettings(attempts=2)
         self.store = StoreSettings()
@@ -63,7 +64,7 @@ class Ground:
         """Where things go."""
         return ProvisionPlace(
             models=self.models, own_models=self.own_models, models_state=self.root / STATE_NAME,
-            installation=self.installation, volume=self.root,
+            installation=self.installation, comfyui_repository=self.comfyui_repository, volume=self.root,
         )  # fmt: skip
 
     @property

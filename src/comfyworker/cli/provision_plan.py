@@ -41,6 +41,9 @@ def print_plan(plan: Plan, found: FoundConfig) -> None:
     table.add_column(ratio=1, overflow="fold")
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold", style="dim")
+    if plan.comfyui_update is not None:
+        there, wanted = plan.comfyui_update
+        table.add_row(Text("update", style="yellow"), f"ComfyUI {wanted}", "", f"{there} is there")
     for model in plan.models:
         size = format_bytes(model.size_bytes) if model.size_bytes is not None else "?"
         table.add_row(_word(model), _title(model.place, optional=model.entry.optional), size, _why(model))
@@ -101,6 +104,7 @@ def plan_as_json(plan: Plan) -> dict[str, object]:
         "wanted_bytes": plan.wanted_bytes,
         "free_bytes": plan.free_bytes,
         "installs_packages": plan.installs_packages,
+        "comfyui": {"from": plan.comfyui_update[0], "to": plan.comfyui_update[1]} if plan.comfyui_update else None,
         "models": [
             {
                 "place": model.place,

@@ -49,6 +49,8 @@ class InstallRecord(BaseModel):
     """`git`, `package`, or the folder that was copied."""
     ref: str | None = None
     """Git tag, branch or commit, as it was asked for."""
+    commit: str | None = None
+    """The commit that this was, where git said so."""
     is_cpu: bool
     """Whether torch is a build without GPU."""
     interpreter: str = ""

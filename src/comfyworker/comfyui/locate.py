@@ -61,6 +61,8 @@ class Installation(BaseModel):
     """As ComfyUI itself says it, or None if its folder does not tell."""
     base_dir: Path
     """The folder that holds models, input, output, temp, user and custom_nodes."""
+    image_models: Path | None = None
+    """The models that the image brings, if this ComfyUI is not the image's own."""
     home_dir: Path | None = None
     """The folder that it lives in, where that is not the one of main.py: its versions lie beside each other there."""
 
@@ -133,6 +135,7 @@ def find_comfyui(settings: ComfyUISettings, *, cwd: Path) -> Installation | None
         python=python,
         version=read_version(tree),
         base_dir=base_dir,
+        image_models=_image_models(settings, home),
         home_dir=None if tree == home else home,
     )
 
@@ -204,6 +207,11 @@ def has_cpu_torch(python: Path) -> bool:
 def read_version(path: Path) -> str | None:
     """Return the version of the ComfyUI in `path`, read as text from its files or from git; None if neither tells."""
     return _version_from_module(path) or _version_from_project(path) or _version_from_git(path)
+
+
+def _image_models(settings: ComfyUISettings, home: Path) -> Path | None:
+    image = settings.image_path
+    return image / "models" if image is not None and image != home and (image / "models").is_dir() else None
 
 
 def _check_named_folder(path: Path) -> None:

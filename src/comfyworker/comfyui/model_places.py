@@ -39,6 +39,8 @@ class Origin(StrEnum):
     """Where pods have their volume."""
     WORKSPACE = "workspace"
     """The working directory's own."""
+    IMAGE = "image"
+    """What the container's image brings, beside a ComfyUI that lives elsewhere."""
 
 
 KNOWN_VOLUMES = ((Origin.NETWORK_VOLUME, Path("/runpod-volume")), (Origin.POD_VOLUME, Path("/workspace")))
@@ -75,6 +77,7 @@ def find_model_places(
     *,
     cwd: Path,
     own_models: Path | None,
+    image_models: Path | None = None,
     volumes: Sequence[tuple[Origin, Path]] | None = None,
 ) -> tuple[ModelPlace, ...]:
     """Return the places that were looked at, in the order in which ComfyUI shall search them.
@@ -86,6 +89,7 @@ def find_model_places(
         settings: MODELS_PATH.
         cwd: Where `./workspace` lies, and a relative MODELS_PATH.
         own_models: The models folder of the ComfyUI itself, which needs no second mention; None if there is none.
+        image_models: The models folder of the image's ComfyUI, which is searched last; None if there is none.
         volumes: Where volumes are mounted; None is where platforms do that.
     """
     own = _real(own_models)
@@ -104,6 +108,9 @@ def find_model_places(
         place = _examine((cwd / "workspace").absolute(), Origin.WORKSPACE, own)
         if place.trees and _real(place.root) not in seen:
             found.append(place)
+    if image_models is not None and image_models.is_dir() and _real(image_models) != own:
+        tree = ModelTree(path=image_models, folders=_list_folders(image_models), takes_all=True)
+        found.append(ModelPlace(root=image_models, origin=Origin.IMAGE, trees=(tree,)))
     return tuple(found)
 
 

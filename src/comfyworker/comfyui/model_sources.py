@@ -70,7 +70,9 @@ class ModelSources:
             InvalidSettings: models cannot be kept nearer as the settings ask for it.
         """
         own_models = installation.base_dir / "models"
-        self._places = find_model_places(self._settings, cwd=self._cwd, own_models=own_models)
+        self._places = find_model_places(
+            self._settings, cwd=self._cwd, own_models=own_models, image_models=installation.image_models
+        )
         for place in self._places:
             _log_place(place, is_wanted=self._settings.debug)
         try:

@@ -14,6 +14,7 @@ from comfyworker.jobs import JobError
 from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.config.finding import ConfigOrigin, FoundConfig, write_config
 from comfyworker.provision.download import Downloader, free_bytes
+from comfyworker.provision.home.pinning import COMFYUI_ITEM, follow_version, foresee_version
 from comfyworker.provision.inspection import ModelInspection
 from comfyworker.provision.lockfile import LockFile, lock_path, make_lock, read_lock, write_lock
 from comfyworker.provision.models import ModelWork, finish_models
@@ -25,10 +26,9 @@ from comfyworker.provision.plan import Plan, PlannedModel
 from comfyworker.provision.records import read_models, read_nodes
 from comfyworker.provision.reporting import ItemResult, ItemStatus, ProvisionReporter, SilentReporter
 from comfyworker.provision.sharing import MODELS_LEASE, NODES_LEASE, alone
-from comfyworker.provision.state import Part, is_unchanged, node_of
+from comfyworker.provision.state import Part, is_unchanged, is_version, node_of
 from comfyworker.settings import ProvisionSettings, StoreSettings
 from comfyworker.wording import summary
-
 
 _PLAN_ATTEMPTS = 2
 _PLAN_CONNECT_S = 5.0
@@ -112,7 +112,8 @@ class Provisioner:
         plan = Plan()
         if only != "models" and self._wants_nodes():
             nodes = await self._node_work(self._reporter).plan(config, lock)
-            plan = Plan(nodes=nodes.nodes, installs_packages=nodes.installs_packages, comfyui_error=nodes.comfyui_error)
+            plan = Plan(nodes=nodes.nodes, installs_packages=nodes.installs_packages)
+            plan = plan.model_copy(update=await self._plan_version())
         if only != "nodes" and config.models:
             folder = self._place.require_models()
             async with Downloader(_brief(self._settings), self._store) as downloader:
@@ -209,10 +210,14 @@ class Provisioner:
 
     async def _nodes(self, reporter: ProvisionReporter) -> Applied:
         begun_at = time.monotonic()
+        followed = await self._follow_version(reporter)
         work = self._node_work(reporter)
         plan = await work.plan(self._found.config, await self._lock())
         reporter.planned(plan.items())
         results, has_changed = await work.carry_out(self._found.config, plan)
+        if followed is not None:
+            reporter.ended(followed)
+            results, has_changed = [followed, *results], has_changed or followed.error is None
         if all(result.error is None for result in results):
             await self._finish("nodes")
         return Applied(results=tuple(results), has_changed_nodes=has_changed, seconds=time.monotonic() - begun_at)
@@ -223,6 +228,30 @@ class Provisioner:
         state = read_models(self._place.models_state)
         options = self._options.model_copy(update={"asks_briefly": asks_briefly})
         return ModelInspection(self._place, state, downloader, options=options, lock=lock, arrivals=arrivals)
+
+    async def _follow_version(self, reporter: ProvisionReporter) -> ItemResult | None:
+        """Bring ComfyUI to the version that the config asks for, before custom nodes are looked at with it."""
+        wanted, installation = self._found.config.comfyui_version, self._place.require_installation()
+        if wanted is None or await asyncio.to_thread(is_version, wanted, installation):
+            return None
+        begun_at = time.monotonic()
+        reporter.begun(COMFYUI_ITEM)
+        repository = self._place.comfyui_repository
+        followed = await follow_version(wanted, installation, self._settings, reporter, repository=repository)
+        self._place = self._place.model_copy(update={"installation": followed.installation})
+        status = ItemStatus.DONE if followed.error is None else ItemStatus.FAILED
+        seconds = time.monotonic() - begun_at
+        return ItemResult(item=COMFYUI_ITEM, status=status, error=followed.error, seconds=seconds)
+
+    async def _plan_version(self) -> dict[str, object]:
+        """Return what a plan says of ComfyUI's own version."""
+        wanted, installation = self._found.config.comfyui_version, self._place.require_installation()
+        if wanted is None or await asyncio.to_thread(is_version, wanted, installation):
+            return {}
+        repository = self._place.comfyui_repository
+        title, error = await foresee_version(wanted, installation, self._settings, repository=repository)
+        there = installation.version or "an unknown version"
+        return {"comfyui_update": (there, title) if error is None else None, "comfyui_error": error}
 
     def _node_work(self, reporter: ProvisionReporter) -> NodeWork:
         installation = self._place.require_installation()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from comfyworker.comfyui.locate import Installation
 from comfyworker.comfyui.renewal import mark_nodes_changed
-from comfyworker.errors import NodeInstallFailed, ProvisioningFailed, WorkerError
+from comfyworker.errors import NodeInstallFailed, WorkerError
 from comfyworker.jobs import JobError
 from comfyworker.provision.entries import Config, NodeEntry
 from comfyworker.provision.lockfile import LockFile
@@ -20,13 +20,12 @@ from comfyworker.provision.options import ApplyOptions
 from comfyworker.provision.place import STATE_NAME
 from comfyworker.provision.plan import PlannedNode, Verdict
 from comfyworker.provision.records import NODES_NAME, NodeRecord, NodesState, PackagesNote, Wish, read_nodes, write_note
-from comfyworker.provision.reporting import Item, ItemKind, ItemResult, ItemStatus, ProvisionReporter
+from comfyworker.provision.reporting import Item, ItemResult, ItemStatus, ProvisionReporter
 from comfyworker.provision.state import (
     environment_key,
     gone_nodes,
     has_packages,
     is_placed,
-    is_version,
     node_of,
     packages_key,
     packages_note,
@@ -44,17 +43,11 @@ class NodesPlan(BaseModel):
 
     nodes: tuple[PlannedNode, ...]
     installs_packages: bool
-    comfyui_error: JobError | None = None
 
     def items(self) -> list[Item]:
         """Return what a reporter hears of before it is done."""
         items = [node.item() for node in self.nodes if node.verdict is not Verdict.DISABLE]
-        if self.comfyui_error is not None:
-            items.insert(0, COMFYUI_ITEM)
         return [*items, PACKAGES_ITEM] if self.installs_packages else items
-
-
-COMFYUI_ITEM = Item(key="comfyui", kind=ItemKind.COMFYUI, title="ComfyUI")
 
 
 class NodeWork:
@@ -106,7 +99,6 @@ class NodeWork:
         return NodesPlan(
             nodes=tuple(nodes.values()),
             installs_packages=self._installs_packages(config, state, tuple(nodes.values())),
-            comfyui_error=self._version_error(config),
         )
 
     async def _look(self, entry: NodeEntry, state: NodesState, lock: LockFile | None) -> PlannedNode:
@@ -151,17 +143,6 @@ class NodeWork:
             if folder not in named and is_placed(record, self._custom_nodes)
         ]
 
-    def _version_error(self, config: Config) -> JobError | None:
-        wanted, there = config.comfyui_version, self._installation.version
-        if is_version(wanted, self._installation):
-            return None
-        error = ProvisioningFailed(
-            f"ComfyUI {there or 'of an unknown version'} is there, and config.yml asks for {wanted}",
-            hint=f"`comfyworker comfyui install --ref {wanted} --force`, with --path of ComfyUI's folder, makes it; "
-            "models, inputs, outputs and custom nodes stay.",
-        )
-        return JobError.of(error)
-
     async def carry_out(self, config: Config, plan: NodesPlan) -> tuple[list[ItemResult], bool]:
         """Do what is to be done; return what came of each item, and whether ComfyUI has to be started anew.
 
@@ -189,8 +170,6 @@ class NodeWork:
         has_changed = has_new_packages or after.nodes != before.nodes
         if has_changed:
             await asyncio.to_thread(self._mark)
-        if plan.comfyui_error is not None:
-            results.append(ItemResult(item=COMFYUI_ITEM, status=ItemStatus.FAILED, error=plan.comfyui_error))
         results += [self._result(node) for node in wanted]
         for ended in results:
             self._reporter.ended(ended)

@@ -29,6 +29,8 @@ class ProvisionPlace(BaseModel):
     """Where it is noted what of the models is ours."""
     installation: Installation | None = None
     """The ComfyUI that custom nodes are for; None if there is none on this disk."""
+    comfyui_repository: str = ""
+    """Where other versions of ComfyUI are fetched from."""
     volume: Path | None = None
     """The persistent volume; None if there is none."""
 
@@ -101,6 +103,7 @@ def find_place(
         own_models=own if own != models else None,
         models_state=_disk_of(models, root, own, cwd) / STATE_NAME,
         installation=installation,
+        comfyui_repository=comfyui.repository,
         volume=root,
     )
 

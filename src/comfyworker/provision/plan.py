@@ -16,7 +16,6 @@ from comfyworker.provision.entries import ModelEntry, NodeEntry
 from comfyworker.provision.nodes import LockedNode, ResolvedNode
 from comfyworker.provision.reporting import Item, ItemKind
 
-
 _SILENT = frozenset({"unreachable", "timeout"})
 """What a download's error says of its reason where its host did not answer."""
 
@@ -122,7 +121,10 @@ class Plan(BaseModel):
     nodes: tuple[PlannedNode, ...] = ()
     installs_packages: bool = False
     """Whether the packages of custom nodes are looked after."""
+    comfyui_update: tuple[str, str] | None = None
+    """The version of ComfyUI that is there and the one that takes its place; None if it stays."""
     comfyui_error: JobError | None = None
+    """Why the version that is asked for cannot be had."""
     """What is wrong with ComfyUI's version, if the config names another than there is."""
     free_bytes: int | None = None
     """Of the disk for models."""
@@ -136,7 +138,8 @@ class Plan(BaseModel):
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
         items: Iterable[_Planned] = (*self.models, *self.nodes)
-        return not self.installs_packages and self.comfyui_error is None and all(
+        stays = self.comfyui_update is None and self.comfyui_error is None
+        return not self.installs_packages and stays and all(
             item.verdict is Verdict.PRESENT for item in items
         )  # fmt: skip
 

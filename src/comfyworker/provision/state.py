@@ -34,6 +34,7 @@ from comfyworker.provision.records import (
 Part = Literal["models", "nodes"]
 """Half of a config."""
 
+_SHORT_COMMIT = 7
 _LOOKERS = 16  # A network disk answers each look in milliseconds, but many at the same time.
 _TORCH = re.compile(r"^__version__\s*=\s*['\"]([^'\"]+)", re.MULTILINE)
 _PYTHON = re.compile(r"^version(?:_info)?\s*=\s*(\S+)", re.MULTILINE)
@@ -118,7 +119,10 @@ def is_version(wanted: str | None, installation: Installation) -> bool:
     if wanted is None or wanted.removeprefix("v") == (installation.version or "").removeprefix("v"):
         return True
     record = read_record(installation.path)  # a commit or a branch is known only to who installed it
-    return record is not None and record.ref == wanted
+    if record is None:
+        return False
+    is_commit = len(wanted) >= _SHORT_COMMIT and (record.commit or "").startswith(wanted.lower())
+    return is_commit or record.ref == wanted
 
 
 def _has_models(config: Config, place: ProvisionPlace) -> bool:

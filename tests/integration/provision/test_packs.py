@@ -142,12 +142,17 @@ async def test_a_pack_that_cannot_be_had_is_named_and_the_rest_is_installed(
     assert not is_unchanged(ground.found, ground.place)
 
 
-async def test_another_comfyui_than_the_config_asks_for_is_told(ground: Ground) -> None:
-    """The versions and the command that makes the right one are named."""
-    ground.write(comfyui="v0.4.0")
+async def test_a_comfyui_that_cannot_be_had_is_told_and_the_rest_is_installed(
+    ground: Ground, repository: GitRepository
+) -> None:
+    """The nearest versions that there are, are named; custom nodes are installed for the ComfyUI that is there."""
+    ground.comfyui_repository = repository.url
+    ground.write(comfyui="v1.9.0", nodes=[{"url": repository.url}])
     applied = await apply_quickly(ground)
-    with pytest.raises(ProvisioningFailed, match=r"ComfyUI 0\.3\.75 is there, and config\.yml asks for v0\.4\.0"):
+    assert statuses(applied)["ComfyUI-Greetings"] is ItemStatus.DONE
+    with pytest.raises(ProvisioningFailed, match=r"no tag, branch or commit 'v1\.9\.0'") as caught:
         raise_failures(applied.results)
+    assert "v1.1.0" in (caught.value.hint or "")
 
 
 async def test_custom_nodes_need_a_comfyui(tmp_path: Path, repository: GitRepository) -> None:

@@ -304,8 +304,8 @@ async def _fetch(
 
 def _seal(tree: Path, target: Target) -> None:
     record = InstallRecord(
-        source=target.source, ref=target.ref, is_cpu=False, version=read_version(tree), worker=__version__,
-        done=("tree",),
+        source=target.source, ref=target.ref, commit=target.commit, is_cpu=False, version=read_version(tree),
+        worker=__version__, done=("tree",),
     )  # fmt: skip
     write_whole(tree, record)
 

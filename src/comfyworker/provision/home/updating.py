@@ -24,7 +24,7 @@ from comfyworker.comfyui.home import (
 from comfyworker.comfyui.install_record import read_record
 from comfyworker.comfyui.installing.protocol import InstallReporter
 from comfyworker.comfyui.installing.request import DEFAULT_REF
-from comfyworker.comfyui.locate import Installation
+from comfyworker.comfyui.locate import Installation, refresh_comfyui
 from comfyworker.comfyui.overlay import find_overlay, overlay_path, wants_overlay
 from comfyworker.comfyui.renewal import mark_nodes_changed
 from comfyworker.comfyui.running import CommandFailed, run_command
@@ -137,10 +137,12 @@ class Updater:
             InstallFailed: it cannot be had, does not start, or custom nodes fail with it.
             InsufficientStorage: the disk is full.
         """
+        self._step(1, "Look which version that is")
+        plan = await self.plan(wanted, source=source)
+        if plan.is_there:
+            return plan
         with named_disk_faults("ComfyUI's folder"):
-            return await alone_in(
-                self._home, lambda: self._update(wanted, source, force=force), note=self._reporter.note
-            )
+            return await alone_in(self._home, lambda: self._update(plan, force=force), note=self._reporter.note)
 
     async def rollback(self) -> HomeRecord:
         """Have the version before take the place again; return what is current and what is before it now.
@@ -164,11 +166,13 @@ class Updater:
             self._reporter.note(f"ComfyUI's repository does not answer: {DEFAULT_REF} is taken from the package.")
             return package_target(wanted)
 
-    async def _update(self, wanted: str, source: str, *, force: bool) -> Update:
-        self._step(1, "Look which version that is")
-        plan = await self.plan(wanted, source=source)
-        if plan.is_there:
-            return plan
+    async def _update(self, plan: Update, *, force: bool) -> Update:
+        # Another worker may have done it while this one waited.
+        self._installation = await in_thread(lambda: refresh_comfyui(self._installation))
+        current = await describe_current(self._installation)
+        if plan.target.is_tree(current):
+            return plan.model_copy(update={"current": current, "is_there": True})
+        plan = plan.model_copy(update={"current": current})
         await in_thread(lambda: clear_leftovers(self._home))
         await in_thread(lambda: require_room(self._home, plan.needed_bytes, f"ComfyUI {plan.target.title}"))
         self._step(2, f"Bring ComfyUI {plan.target.title}")
