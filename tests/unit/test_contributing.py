@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from support.source import REPOSITORY
+from tools.image import bake_targets
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
@@ -60,6 +61,14 @@ def test_the_tests_run_on_each_python_that_is_promised() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     promised = [found[1] for line in project["classifiers"] if (found := re.search(r":: (3\.\d+)$", line))]
     assert jobs_of(REPOSITORY / ".github/workflows/checks.yml")["test"]["strategy"]["matrix"]["python"] == promised
+
+
+def test_a_release_builds_variants_that_there_are() -> None:
+    """The workflow's variants are targets of docker-bake.hcl."""
+    matrix = jobs_of(REPOSITORY / ".github/workflows/image.yml")["image"]["strategy"]["matrix"]["variant"]
+    variants = set(re.findall(r'"([a-z0-9-]+)"', matrix))
+    assert variants
+    assert variants - set(bake_targets((REPOSITORY / "docker-bake.hcl").read_text(encoding="utf-8"))) == set()
 
 
 def test_hooks_are_the_projects_own_tools() -> None:
