@@ -125,3 +125,34 @@ def test_the_process_environment_is_a_copy(monkeypatch: pytest.MonkeyPatch) -> N
     environment = process_environment()
     environment["COMFYUI_PORT"] = "1"
     assert process_environment()["COMFYUI_PORT"] == "9000"
+
+
+def test_a_bound_for_copies_asks_for_copies() -> None:
+    """`LOCAL_MODEL_CACHE_GB` is enough; without either, nothing is brought nearer."""
+    assert load_settings({}).volume.prefetch_mode == "off"
+    volume = load_settings({"LOCAL_MODEL_CACHE_GB": "1.5", "XDG_CACHE_HOME": "/cache"}).volume
+    assert (volume.prefetch_mode, volume.local_cache_bytes) == ("copy", 1_500_000_000)
+    assert volume.local_cache_path == Path("/cache/comfyworker/models")
+    assert load_settings({"LOCAL_MODEL_CACHE_GB": "1", "LOCAL_MODEL_CACHE_DIR": "/fast"}).volume.local_cache_path == (
+        Path("/fast")
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "size_gb", "told"),
+    [
+        ("copy", "", "copy needs LOCAL_MODEL_CACHE_GB"),
+        ("copy", "0", "copy needs LOCAL_MODEL_CACHE_GB"),
+        ("off", "5", "off copies nothing, but LOCAL_MODEL_CACHE_GB is set"),
+        ("READAHEAD", "5", "readahead copies nothing, but LOCAL_MODEL_CACHE_GB is set"),
+        ("always", "", "Input should be 'off', 'readahead' or 'copy'"),
+    ],
+)
+def test_copies_that_contradict_themselves(mode: str, size_gb: str, told: str) -> None:
+    """One error that names both, under the one that doctor may leave out and go on."""
+    environ = {"PREFETCH_MODELS": mode, "LOCAL_MODEL_CACHE_GB": size_gb}
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(environ)
+    [problem] = caught.value.problems
+    assert (problem.path, problem.message.startswith(f"PREFETCH_MODELS: {told}")) == ("PREFETCH_MODELS", True)
+    load_settings(environ | {"PREFETCH_MODELS": ""})

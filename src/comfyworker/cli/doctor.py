@@ -15,8 +15,11 @@ from rich.text import Text
 from comfyworker._version import __version__
 from comfyworker.comfyui.diagnosis import diagnose
 from comfyworker.comfyui.finding import Finding, Level, worst_level
+from comfyworker.comfyui.model_places import find_model_places
 from comfyworker.delivery.store import check_store_settings, find_location
 from comfyworker.errors import InvalidSettings, WorkerError
+from comfyworker.hosts.prefetching import check_reachable
+from comfyworker.prefetch.findings import prefetch_findings
 from comfyworker.settings import (
     SettingFile,
     Settings,
@@ -45,7 +48,8 @@ def doctor(
     """
     settings, of_settings = _read_settings()
     of_comfyui = asyncio.run(diagnose(settings.comfyui, settings.volume, cwd=Path.cwd()))
-    findings = (_worker_finding(), *of_comfyui, *_storage_findings(settings), *of_settings)
+    of_place = (*_storage_findings(settings), *_prefetch_findings(settings))
+    findings = (_worker_finding(), *of_comfyui, *of_place, *of_settings)
     level = worst_level(findings)
     if as_json:
         _print_json(findings, level)
@@ -137,6 +141,16 @@ def _storage_findings(settings: Settings) -> list[Finding]:
             facts={"place": location.place},
         )
     ]
+
+
+def _prefetch_findings(settings: Settings) -> list[Finding]:
+    """Return how models are brought nearer, if they shall be."""
+    try:
+        check_reachable(settings)
+    except InvalidSettings as error:
+        return [Finding(area="prefetch", level=Level.PROBLEM, text=f"{error.message}.", advice=error.hint)]
+    places = find_model_places(settings.volume, cwd=Path.cwd(), own_models=None)
+    return prefetch_findings(settings.volume, [place.root for place in places if place.problem is None])
 
 
 def _worker_finding() -> Finding:

@@ -18,6 +18,7 @@ from comfyworker.comfyui.finding import format_bytes
 from comfyworker.comfyui.model_kinds import core_folders, kind_of_folder
 from comfyworker.errors import ComfyUINotFound, InvalidConfig, WorkerError
 from comfyworker.jobs import JobError
+from comfyworker.prefetch.copies import LocalCopies
 from comfyworker.provision.apply import Applied
 from comfyworker.provision.config.destinations import WrongDestination, resolve_destination
 from comfyworker.provision.download import Downloader, is_plain_filename
@@ -53,22 +54,27 @@ def list_models(*, as_json: _Json = False) -> None:
     """List the model files, with where the worker fetched them from.
 
     `foreign` is a file that somebody else put there, `changed` one of ours that is another now, `missing` one that is
-    gone.
+    gone. A model that PREFETCH_MODELS has copied to this machine's disk is marked.
 
     Examples:
         comfyworker models list
         comfyworker models list --json | jq '.models[].place'
     """
-    place = locate(prepare(quiet_level="error"))
+    settings = prepare(quiet_level="error")
+    place = locate(settings)
     models = _require_models(place)
     stock = list_stock(models, read_models(place.models_state), place.own_models)
+    copied = _copied(stock, models, settings)
     if as_json:
-        document = {"folder": str(models), "models": [model.model_dump(mode="json") for model in stock]}
+        listed = [{**model.model_dump(mode="json"), "is_copied": model.place in copied} for model in stock]
+        document = {"folder": str(models), "models": listed}
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
         return
-    _print_stock(stock)
+    _print_stock(stock, copied)
     total = sum(model.size_bytes or 0 for model in stock)
     say(f"{len(stock)} files, {format_bytes(total)}, in {models}")
+    if copied:
+        say(f"{len(copied)} of them copied to {settings.volume.local_cache_path}")
 
 
 @app.command()
@@ -259,7 +265,15 @@ def _remove(prunable: Prunable, models: Path, place: ProvisionPlace, *, yes: boo
     return True
 
 
-def _print_stock(stock: tuple[StockedModel, ...]) -> None:
+def _copied(stock: tuple[StockedModel, ...], models: Path, settings: Settings) -> frozenset[str]:
+    """Return the places of models that have a copy on the local disk."""
+    if settings.volume.prefetch_mode != "copy":
+        return frozenset()
+    copies = LocalCopies(settings.volume.local_cache_path, most_bytes=settings.volume.local_cache_bytes)
+    return copies.copied({model.place: models / model.place for model in stock})
+
+
+def _print_stock(stock: tuple[StockedModel, ...], copied: frozenset[str]) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
@@ -271,7 +285,8 @@ def _print_stock(stock: tuple[StockedModel, ...]) -> None:
     for model in stock:
         size = format_bytes(model.size_bytes) if model.size_bytes is not None else "-"
         style = _STYLES[model.standing]
-        table.add_row(Text(model.place, style=style), size, Text(model.standing, style=style), Text(model.source or ""))
+        standing = f"{model.standing}, copied" if model.place in copied else model.standing
+        table.add_row(Text(model.place, style=style), size, Text(standing, style=style), Text(model.source or ""))
     if stock:
         console.print(table)
 

@@ -34,7 +34,7 @@ async def prefetching(settings: Settings, *, cwd: Path) -> AsyncIterator[ModelPr
     Raises:
         InvalidSettings: PREFETCH_MODELS asks for what cannot be done beside COMFY_API_URL.
     """
-    if settings.volume.prefetch == "off":
+    if settings.volume.prefetch_mode == "off":
         yield None
         return
     check_reachable(settings)
@@ -58,12 +58,11 @@ def check_reachable(settings: Settings) -> None:
     Raises:
         InvalidSettings: it cannot be told of copies, or nothing says where its models lie.
     """
-    if settings.volume.prefetch == "off" or not settings.comfyui.api_urls:
+    if settings.volume.prefetch_mode == "off" or not settings.comfyui.api_urls:
         return
-    if settings.volume.prefetch == "copy":
-        message = "PREFETCH_MODELS=copy is set, and COMFY_API_URL too: a ComfyUI that runs already finds no copies"
-        hint = "Have the worker start ComfyUI (COMFYUI_PATH), or set PREFETCH_MODELS to readahead where it is on this "
-        hint += "machine."
+    if settings.volume.prefetch_mode == "copy":
+        message = "COMFY_API_URL is set, and models shall be copied: a ComfyUI that runs already looks for no copies"
+        hint = "Set PREFETCH_MODELS=readahead and unset LOCAL_MODEL_CACHE_GB, or have the worker start ComfyUI itself."
     elif settings.comfyui.base_dir is None:
         message = "PREFETCH_MODELS is set, and COMFY_API_URL too, but nothing says where that ComfyUI's models lie"
         hint = "Name its folder on this machine with COMFYUI_BASE_DIR, or unset PREFETCH_MODELS."

@@ -274,7 +274,7 @@ class LocalCopies:
             link.replace(path)
 
     def _copies(self) -> Iterator[Copy]:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is not there yet, or cannot be read
             for folder in sorted(self.root.iterdir()):
                 if folder.name.startswith(".") or not folder.is_dir():
                     continue

@@ -77,7 +77,7 @@ class ModelPrefetch:
         self._has_order = threading.Event()
         self._order: SearchOrder | None = None
         self.copies = copies
-        if copies is None and settings.prefetch == "copy":
+        if copies is None and settings.prefetch_mode == "copy":
             self.copies = LocalCopies(settings.local_cache_path, most_bytes=settings.local_cache_bytes)
         if self.copies is not None:
             self.copies.on_evicted = self.figures.evicted

@@ -28,20 +28,20 @@ class VolumeSettings(Group):
         description="Log at the start which volumes were found, which models lie on them by kind, and which files "
         "ComfyUI will not find or cannot load.",
     )
-    prefetch: Literal["off", "readahead", "copy"] = Field(
-        default="off",
-        validation_alias=env("PREFETCH_MODELS"),
-        description="Bring models nearer before ComfyUI loads them: those of waiting jobs, of the last jobs, of "
-        "config.yml. `readahead` reads them into the memory that is free, `copy` copies them from volumes to the local "
-        "disk. No job waits for that.",
-    )
     local_cache_gb: float = Field(
         default=0.0,
         ge=0,
-        validate_default=True,
         validation_alias=env("LOCAL_MODEL_CACHE_GB"),
-        description="What the copies of PREFETCH_MODELS=copy may take together, in gigabytes; those that were used "
-        "least recently make room for others.",
+        description="What copies of models on the local disk may take together, in gigabytes; those that were used "
+        "least recently make room for others. 0 is no copies.",
+    )
+    prefetch: Literal["off", "readahead", "copy"] | None = Field(
+        default=None,
+        validation_alias=env("PREFETCH_MODELS"),
+        description="Bring models nearer before ComfyUI loads them: those of waiting jobs, of the last jobs, of "
+        "config.yml. `readahead` reads them into the memory that is free, `copy` copies them from volumes to the local "
+        "disk, as far as LOCAL_MODEL_CACHE_GB lets it. No job waits for that. Without it, `copy` where "
+        "LOCAL_MODEL_CACHE_GB is set, else `off`.",
     )
     local_cache_dir: Path | None = Field(
         default=None,
@@ -61,17 +61,22 @@ class VolumeSettings(Group):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("local_cache_gb")
+    @field_validator("prefetch")
     @classmethod
-    def _fits_prefetch(cls, value: float, info: ValidationInfo) -> float:
-        prefetch = info.data.get("prefetch")  # absent if it was wrong itself
-        if prefetch == "copy" and value == 0:
-            message = "must be above 0 where PREFETCH_MODELS is copy: nothing could be copied"
+    def _fits_cache(cls, value: str | None, info: ValidationInfo) -> str | None:
+        size_gb = info.data.get("local_cache_gb")  # absent if it was wrong itself
+        if value == "copy" and size_gb == 0:
+            message = "copy needs LOCAL_MODEL_CACHE_GB, which says how much may be copied"
             raise ValueError(message)
-        if prefetch in ("off", "readahead") and value > 0:
-            message = f"must be unset where PREFETCH_MODELS is {prefetch}: only copy copies models"
+        if value in ("off", "readahead") and size_gb:
+            message = f"{value} copies nothing, but LOCAL_MODEL_CACHE_GB is set; unset one of them"
             raise ValueError(message)
         return value
+
+    @property
+    def prefetch_mode(self) -> Literal["off", "readahead", "copy"]:
+        """How models are brought nearer."""
+        return self.prefetch or ("copy" if self.local_cache_gb else "off")
 
     @property
     def local_cache_bytes(self) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -23,6 +23,9 @@ from comfyworker.hosts.http.context import HostContext
 from comfyworker.hosts.startup import Startup
 from comfyworker.jobs import Artifact, JobStatus
 from comfyworker.service import JobRecord
+
+if TYPE_CHECKING:  # few workers prefetch
+    from comfyworker.prefetch.prefetch import ModelPrefetch
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _STAGE_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -117,6 +120,32 @@ class Metrics:
             registry=registry,
         )
 
+        self._look_up_models()
+
+    def _look_up_models(self) -> None:
+        registry = self.registry
+        self._copies = Gauge("comfyworker_model_copies", "Models with a copy on the local disk.", registry=registry)
+        self._copies_bytes = Gauge(
+            "comfyworker_model_copies_bytes", "What these copies take of the disk.", registry=registry
+        )
+        self._models_used = Gauge(
+            "comfyworker_model_uses",
+            "Models of jobs since the start, by where they were when the job came: `copy`, `memory`, `disk`.",
+            ("place",),
+            registry=registry,
+        )
+        self._models_brought = Gauge(
+            "comfyworker_model_brought_bytes",
+            "Bytes since the start that were copied (`copy`), or only read ahead (`memory`).",
+            ("to",),
+            registry=registry,
+        )
+        self._copies_evicted = Gauge(
+            "comfyworker_model_copies_evicted",
+            "Copies since the start that made room for others.",
+            registry=registry,
+        )
+
     def job_ended(self, record: JobRecord) -> None:
         """Count a job that has ended."""
         result = record.result
@@ -156,6 +185,7 @@ class Metrics:
                     self._gpu.labels(str(gpu.index), kind).set(size_bytes)
         await asyncio.to_thread(self._look_at_disks, folders)
         self._look_at_start(context.worker.startup)
+        await self._look_at_models(context.worker.pipeline.prefetch)
         return generate_latest(self.registry)
 
     def _look_at_start(self, startup: Startup | None) -> None:
@@ -168,6 +198,20 @@ class Metrics:
         for name, begun_s, ended_s in moments:
             self._startup.labels(name, "begun").set(begun_s)
             self._startup.labels(name, "ended").set(ended_s)
+
+    async def _look_at_models(self, prefetch: ModelPrefetch | None) -> None:
+        if prefetch is None:
+            return
+        figures = prefetch.figures
+        for place, number in figures.uses.items():
+            self._models_used.labels(str(place)).set(number)
+        self._models_brought.labels("copy").set(figures.copied_bytes)
+        self._models_brought.labels("memory").set(figures.read_bytes)
+        if prefetch.copies is not None:
+            contents = await asyncio.to_thread(prefetch.copies.contents)
+            self._copies.set(contents.files)
+            self._copies_bytes.set(contents.size_bytes)
+            self._copies_evicted.set(figures.evicted_files)
 
     def _look_at_disks(self, folders: dict[str, Path]) -> None:
         for place, folder in folders.items():
