@@ -85,7 +85,8 @@ def _table(properties: dict[str, Any], required: list[str] | None = None) -> Ite
 
 def _kind(value: dict[str, Any]) -> str:
     if "anyOf" in value:
-        return ", or ".join(dict.fromkeys(_kind(choice) for choice in value["anyOf"]))
+        kinds_of_all = [_kind(choice) for choice in value["anyOf"]]
+        return ", or ".join(dict.fromkeys(kind for kind in kinds_of_all if kind))
     kinds: list[str] = value["type"] if isinstance(value["type"], list) else [value["type"]]
     words = {"string": "text", "array": "list", "object": "mapping", "boolean": "true or false", "integer": "number"}
     return ", or ".join(words.get(kind, kind) for kind in kinds if kind != "null")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -79,13 +80,16 @@ def sha256(value: Value, path: str, found: Findings) -> str | None:
 
 def size(value: Value, path: str, found: Findings) -> int | None:
     """Return bytes: a number, or text with a unit as `4.2 GB` (1000s) and `4 GiB` (1024s)."""
-    content = value.content
-    match = _SIZE.match(str(content).strip()) if isinstance(content, str | int | float) else None
-    if match is None or isinstance(content, bool) or float(match.group(1)) <= 0:
+    content, bytes_ = value.content, 0
+    if isinstance(content, int | float) and not isinstance(content, bool) and math.isfinite(content):
+        bytes_ = math.floor(content)
+    elif isinstance(content, str) and (match := _SIZE.match(content.strip())) is not None:
+        factor: int = (1024 if match.group(3) else 1000) ** _POWERS[match.group(2).lower()]
+        bytes_ = round(float(match.group(1)) * factor)
+    if bytes_ < 1:
         found.add(value.line, path, "must be a number of bytes, as 6938041050, or '6.9 GB'", code="invalid_value")
         return None
-    factor: int = (1024 if match.group(3) else 1000) ** _POWERS[match.group(2).lower()]
-    return round(float(match.group(1)) * factor)
+    return bytes_
 
 
 def url(value: Value, path: str, found: Findings) -> str | None:

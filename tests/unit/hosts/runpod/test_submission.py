@@ -37,7 +37,7 @@ def test_the_shorter_time_limit_holds(
 
 def test_the_platforms_limit_holds_whatever_a_job_waits_for() -> None:
     """The platform stops the job then; the request's own limit is for its own time."""
-    policy = {"policy": {"executionTimeout": 5000}}
+    policy: dict[str, object] = {"policy": {"executionTimeout": 5000}}
     assert read_job(job(policy, timeout=3), DIALECT).given_up_after_s == 5
     assert read_job(job({}, timeout=3), DIALECT).given_up_after_s is None
 
