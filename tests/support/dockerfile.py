@@ -70,3 +70,12 @@ def read_dockerfile() -> Dockerfile:
         else:
             stage.steps.append((instruction, rest))
     return found
+
+
+def image_variables() -> set[str]:
+    """Return the variables of the build, of the container's entrypoint, of the compose file and of make."""
+    found = set(re.findall(r"^ARG ([A-Z_]+)", (REPOSITORY / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE))
+    scripts = [REPOSITORY / "docker/entrypoint.sh", REPOSITORY / "docker-compose.yml"]
+    found |= {name for path in scripts for name in re.findall(r"\$\{([A-Z_]+)[:}]", path.read_text(encoding="utf-8"))}
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    return found | set(re.findall(r"\$\(([A-Z_]+)\)", makefile)) | set(re.findall(r"\$\(if \$\(([A-Z_]+)\)", makefile))

@@ -16,6 +16,7 @@ from comfyworker.hosts.http.metrics import Metrics
 from comfyworker.hosts.http.runpod.documents import StatusWord
 from comfyworker.provision.config.reading import parse_config
 from comfyworker.settings import list_settings
+from support.dockerfile import image_variables
 from support.markdown import anchors, blocks, code_spans, first_cells, links, pages, steps
 from support.migration import foreign_variables
 from support.source import REPOSITORY
@@ -174,8 +175,8 @@ def test_each_command_that_a_page_mentions_can_be_called(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_each_variable_that_a_page_mentions_is_a_setting(page: Path) -> None:
     """No page tells of a variable that nobody reads."""
-    known = set(VARIABLE.findall(" ".join(name for entry in list_settings() for name in entry.names))) | NOT_OURS
-    known |= foreign_variables() if page.parent.name == "migration" else set()
+    known = set(VARIABLE.findall(" ".join(name for entry in list_settings() for name in entry.names)))
+    known |= NOT_OURS | image_variables() | (foreign_variables() if page.parent.name == "migration" else set())
     text = " ".join([*code_spans(page), *(block.text for block in blocks(page) if block.language == "sh")])
     assert set(VARIABLE.findall(text)) - known - RUNPOD_WORDS == set()
 
