@@ -2,10 +2,10 @@
 
 import ast
 import inspect
-import re
 import shlex
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from typing import Any
 
 import typer.main
@@ -25,6 +25,7 @@ from comfyworker.provision.config.schema import json_schema
 from comfyworker.provision.nodes.known_fixes import known_fixes
 from comfyworker.settings import ModifierSettings, list_settings
 from support.source import REPOSITORY, module_names, source_of
+from support.troubleshooting import pattern_of
 
 
 @cache
@@ -55,15 +56,23 @@ def literal_texts() -> tuple[str, ...]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
             if isinstance(node, ast.JoinedStr):
-                found.append(
-                    "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
-                )
+                found.extend("".join(parts) for parts in product(*map(_said_by, node.values)))
     return tuple(found)
+
+
+def _said_by(part: ast.expr) -> list[str]:
+    """Return what may stand at one place of a text: its words, one of two, or anything."""
+    if isinstance(part, ast.Constant):
+        return [str(part.value)]
+    value = part.value if isinstance(part, ast.FormattedValue) else part
+    if isinstance(value, ast.IfExp) and all(isinstance(each, ast.Constant) for each in (value.body, value.orelse)):
+        return [text for each in (value.body, value.orelse) for text in _said_by(each)]
+    return ["…"]
 
 
 def is_said(message: str) -> bool:
     """Tell whether the worker says something of that wording; `…` stands for any text."""
-    pattern = re.compile(".*?".join(re.escape(part) for part in message.split("…") if part), re.DOTALL)
+    pattern = pattern_of(message)
     return any(pattern.search(text) for text in literal_texts())
 
 
