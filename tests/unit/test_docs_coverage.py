@@ -27,6 +27,8 @@ README = REPOSITORY / "README.md"
 RUN_PAGES = {
     README,
     REPOSITORY / "docs/tutorial/first-workflow.md",
+    REPOSITORY / "docs/tutorial/endpoint-on-runpod.md",
+    REPOSITORY / "docs/howto/test-workflows-in-ci.md",
     REPOSITORY / "docs/howto/be-told-by-webhook.md",
     REPOSITORY / "docs/howto/develop-against-the-server.md",
 }
