@@ -83,7 +83,7 @@ class Bringing:
             )
             self._drop(wish)
         except OSError as error:
-            if isinstance(wish.transfer, CopyTransfer) and is_full(error):
+            if is_full(error):  # only a copy is written
                 self._go_without_copy(wish, error.strerror or "the disk is full")
             else:
                 log.warning(
