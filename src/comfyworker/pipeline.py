@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from comfyworker.comfyui.client import NotConnected
 from comfyworker.comfyui.collecting import Collected, collect_outputs, find_outputs, remove_outputs
+from comfyworker.comfyui.crashes import CrashRecord
 from comfyworker.comfyui.instance import ComfyUIInstance, CrashedBeforeBegin
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.comfyui.previews import PreviewSink
@@ -24,7 +25,14 @@ from comfyworker.delivery.choosing import ArtifactSink, Deliveries
 from comfyworker.delivery.protocol import Delivery
 from comfyworker.delivery.spool import Spool
 from comfyworker.delivery.undelivered import Undelivered
-from comfyworker.errors import ComfyUIUnavailable, InternalError, InvalidWorkflow, JobTimeout, WorkerError
+from comfyworker.errors import (
+    ComfyUICrashed,
+    ComfyUIUnavailable,
+    InternalError,
+    InvalidWorkflow,
+    JobTimeout,
+    WorkerError,
+)
 from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
 from comfyworker.inputs.store import InputStore
@@ -90,6 +98,7 @@ class Pipeline:
         self._undelivered = Undelivered(
             settings.state.path / "undelivered", keep_s=settings.delivery.keep_failed_outputs_s
         )
+        self._crashes = CrashRecord()
         self._spool = Spool(settings.delivery.spool_dir)
         self._swept_at = time.monotonic()
         self._stores: dict[str, InputStore] = {}
@@ -305,6 +314,9 @@ class Pipeline:
                     raise
                 attempt += 1
                 log.warning("job.requeued", error=error.message)
+            except ComfyUICrashed as error:
+                judged = await asyncio.to_thread(self._crashes.judge, job.request, error)
+                raise judged from error
 
     async def _execute(
         self,
