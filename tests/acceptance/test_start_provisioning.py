@@ -1,6 +1,7 @@
 """`comfyworker start` with a config.yml: custom nodes before ComfyUI, models meanwhile; and what goes wrong."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -22,6 +23,8 @@ from support.real_comfyui import Install, lay_out
 from support.runpod_platform import RunPodPlatform
 from support.runpod_worker import runpod_worker
 from support.serving import Serving, get, post, ready, serving, session
+from support.vast_platform import VastPlatform
+from support.vast_worker import plain_session, vast_worker
 
 WITHIN_S = 60.0
 MODEL = "held.pth"
@@ -317,6 +320,27 @@ async def test_a_wrong_config_is_one_clear_error(machine: Machine) -> None:
     assert [word for word in ("[invalid_config]", "line 3", "did you mean 'destination'") if word not in said] == []
     assert "Traceback" not in said
     assert "comfyui." not in said
+
+
+async def test_on_vast_a_worker_without_its_nodes_is_reported_as_broken(machine: Machine) -> None:
+    """The reports name the custom node, and requests are another worker's; it stays up to say so."""
+    missing = f"file://{machine.root}/repositories/ComfyUI-Absent"
+    machine.write(nodes=[{"url": missing, "version": "nightly"}])
+    async with (
+        VastPlatform() as platform,
+        vast_worker(None, machine.state_dir, platform, environ=machine.variables, command="start") as worker,
+        plain_session(worker) as client,
+    ):
+        told = await platform.until_status(lambda status: bool(status["error_msg"]), within_s=WITHIN_S)
+        assert "ComfyUI-Absent" in told["error_msg"]
+        assert told["max_perf"] == 0.0
+        auth = platform.signer.auth_data(worker.url)
+        asked = {"auth_data": auth, "payload": job(workflows.colour((8, 8, 8)))}
+        code, answer = await post(client, "/generate/sync", asked)
+        assert (code, answer["error_code"]) == (503, "comfyui_unavailable")
+        assert "ComfyUI-Absent" in json.dumps(answer)
+        assert worker.process.returncode is None
+    assert events(worker, "comfyui.started") == []
 
 
 async def test_on_runpod_a_worker_without_its_nodes_takes_no_job(machine: Machine) -> None:
