@@ -10,7 +10,7 @@ ARG SAGE_ATTENTION=false
 ARG COMFYUI_REF=v0.3.75
 ARG MODEL_TYPE=base
 
-FROM ghcr.io/astral-sh/uv:0.9.11 AS uv
+FROM ghcr.io/astral-sh/uv:0.13.8 AS uv
 
 
 # The `base` flavour has CUDA's runtime and no more: torch's packages bring the rest of CUDA 12.8 along.

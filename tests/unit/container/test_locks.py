@@ -5,6 +5,7 @@ import re
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from support.dockerfile import read_dockerfile
 from support.source import REPOSITORY
 
 LOCK = (REPOSITORY / "requirements/comfyui.lock").read_text(encoding="utf-8")
@@ -41,3 +42,10 @@ def test_it_has_what_comfyui_asks_for() -> None:
     lines = [line for line in text.splitlines() if line and not line.startswith(("#", "-"))]
     for requirement in map(Requirement, lines):
         assert requirement.specifier.contains(VERSIONS[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_steps_are_run_with_the_uv_that_the_tests_have() -> None:
+    """The Dockerfile's uv is the one in the worker's lock."""
+    lock = (REPOSITORY / "requirements/runpod.lock").read_text(encoding="utf-8")
+    [version] = re.findall(r"^uv==(\S+)", lock, re.MULTILINE)
+    assert read_dockerfile().stages["uv"].base == f"ghcr.io/astral-sh/uv:{version}"
