@@ -9,7 +9,7 @@ Beside it may stand `id`, `expected_time` and `s3Config`. Keys that nobody knows
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue, ValidationError
@@ -20,7 +20,7 @@ from comfyworker.dialects._models import read_models
 from comfyworker.dialects._outward import read_output, read_store, read_webhook
 from comfyworker.dialects._text import broken_text_path
 from comfyworker.dialects.names import DIALECT_NAMES
-from comfyworker.errors import InvalidWorkflow, Problem, WorkflowFormatUI
+from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem, WorkerError, WorkflowFormatUI
 from comfyworker.jobs import Graph, JobRequest, Output, Override, Shortcuts
 from comfyworker.workflow.graph import read_workflow
 
@@ -50,6 +50,7 @@ _KNOWN_KEYS = (
     "s3",
     "webhook",
 )
+_HINTED_KEYS = 3
 _OVERRIDE_KEYS = ("node_id", "title", "field", "value")
 
 
@@ -90,10 +91,40 @@ def parse_request(
     Raises:
         InvalidRequest: with everything that is wrong with the request.
         InvalidWorkflow: the workflow is all that is wrong.
+            Both tell what was noticed beside it in `details.warnings`, and unknown keys in the hint: one that is
+            misspelled may be why something else is wrong.
     """
     problems: list[Problem] = []
     fields = Fields(_read_input(body, words), problems)
     beside = Fields(_unwrap(body), problems)
+    warnings = [*fields.unknown_keys(_KNOWN_KEYS, where="input")]
+    try:
+        return _read_request(fields, beside, warnings, new_id=new_id, words=words, usual=usual)
+    except (InvalidRequest, InvalidWorkflow) as error:
+        if not warnings:
+            raise
+        raise _with_warnings(error, warnings) from error
+
+
+def _with_warnings(error: WorkerError, warnings: Sequence[str]) -> WorkerError:
+    """Return a refusal with what was noticed beside it."""
+    unknown = [f"{text[0].upper()}{text[1:]}." for text in warnings if " is unknown and was ignored" in text]
+    hint = " ".join(part for part in (error.hint, *unknown[:_HINTED_KEYS]) if part) or None
+    details: dict[str, JsonValue] = {**error.details, "warnings": [*warnings]}
+    return type(error)(error.message, hint=hint, problems=error.problems, details=details, retryable=error.retryable)
+
+
+def _read_request(
+    fields: Fields,
+    beside: Fields,
+    warnings: list[str],
+    *,
+    new_id: Callable[[], str],
+    words: Words,
+    usual: Output,
+) -> JobRequest:
+    """Read one key after the other; what is noticed joins `warnings`, also where the request is refused."""
+    problems = fields.problems
     job_id = fields.job_id("request_id")
     platform_id = beside.job_id("id")
     timeout_s = fields.seconds("timeout")
@@ -101,13 +132,12 @@ def parse_request(
     fields.choice("response_format", DIALECT_NAMES)
     api_key = fields.secret("comfy_org_api_key")
     files = read_images(fields.given.get("images"), problems, words=words.images)
-    overrides, override_warnings = _read_overrides(fields)
+    overrides = _read_overrides(fields, warnings)
     shortcuts = _read_shortcuts(fields)
-    outward_warnings: list[str] = []
-    models = read_models(fields, outward_warnings)
-    output = read_output(fields, usual, outward_warnings)
-    store = read_store(fields, beside, outward_warnings)
-    webhook = read_webhook(fields, outward_warnings)
+    models = read_models(fields, warnings)
+    output = read_output(fields, usual, warnings)
+    store = read_store(fields, beside, warnings)
+    webhook = read_webhook(fields, warnings)
     source = _read_source(fields, words)
     if problems:
         raise refused(problems)
@@ -124,7 +154,7 @@ def parse_request(
         output=output,
         store=store,
         webhook=webhook,
-        warnings=(*fields.unknown_keys(_KNOWN_KEYS, where="input"), *override_warnings, *outward_warnings),
+        warnings=tuple(warnings),
     )
 
 
@@ -178,9 +208,8 @@ def _read_input(body: object, words: Words) -> Mapping[str, Any]:  # Any: JSON f
     return parsed
 
 
-def _read_overrides(fields: Fields) -> tuple[tuple[Override, ...], list[str]]:
+def _read_overrides(fields: Fields, warnings: list[str]) -> tuple[Override, ...]:
     overrides: list[Override] = []
-    warnings: list[str] = []
     for entry in fields.entries("overrides"):
         before = len(fields.problems)
         node_id, title, field = entry.node_id("node_id"), entry.text("title"), entry.text("field")
@@ -194,7 +223,7 @@ def _read_overrides(fields: Fields) -> tuple[tuple[Override, ...], list[str]]:
         warnings += entry.unknown_keys(_OVERRIDE_KEYS, where=entry.path("")[:-1])
         if len(fields.problems) == before:
             overrides.append(Override(node_id=node_id, title=title, field=field or "", value=value))
-    return tuple(overrides), warnings
+    return tuple(overrides)
 
 
 def _read_shortcuts(fields: Fields) -> Shortcuts | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyworker.dialects.request import parse_request, wanted_id
-from comfyworker.errors import InvalidRequest, InvalidWorkflow
+from comfyworker.errors import InvalidRequest, InvalidWorkflow, WorkerError
 from comfyworker.jobs import JobRequest, Override, Shortcuts
 from strategies import json_values, workflows
 
@@ -195,6 +195,32 @@ def test_a_secret_is_never_repeated() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_input(comfy_org_api_key=["sk-1"], s3="sk-2", webhook=["sk-3"])
     assert "sk-" not in json.dumps(caught.value.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"workflw": WORKFLOW}, "invalid_request"),
+        ({"workflow": WORKFLOW, "workflw": {}, "timeout": "soon"}, "invalid_request"),
+        ({"workflow": {"1": {}}, "workflw": {}}, "invalid_workflow"),
+    ],
+    ids=["nothing else", "a wrong value", "a wrong workflow"],
+)
+def test_a_refusal_names_unknown_keys_too(given: dict[str, Any], code: str) -> None:
+    """A misspelled key may be why something else is wrong; its value is not told."""
+    told = "key 'workflw' in input is unknown and was ignored; did you mean 'workflow'?"
+    with pytest.raises(WorkerError) as caught:
+        parse({"input": given})
+    assert (caught.value.code, caught.value.details["warnings"]) == (code, [f"the {told}"])
+    assert str(caught.value.hint).endswith(f"The {told}.")
+    assert caught.value.problems != ()
+
+
+def test_a_refusal_without_unknown_keys_is_as_it_was() -> None:
+    """Nothing is told of what was not noticed."""
+    with pytest.raises(WorkerError) as caught:
+        parse({"input": {}})
+    assert (caught.value.details, caught.value.hint) == ({}, None)
 
 
 def test_unknown_keys_are_named() -> None:
