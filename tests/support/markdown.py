@@ -34,7 +34,8 @@ class Step:
 
 def pages() -> list[Path]:
     """Return every page that people read, in a fixed order."""
-    found = [REPOSITORY / "README.md", REPOSITORY / "CHANGELOG.md", REPOSITORY / "examples/README.md"]
+    names = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")
+    found = [REPOSITORY / name for name in names]
     return [*found, *sorted((REPOSITORY / "docs").rglob("*.md"))]
 
 
