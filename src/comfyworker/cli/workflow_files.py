@@ -7,6 +7,7 @@ from pathlib import Path
 
 from comfyworker.errors import InvalidRequest
 from comfyworker.hosts.local import parse_json
+from comfyworker.replacing import replace_file
 
 _SHAPE = "It must hold a workflow as JSON, in API format or as ComfyUI's page saves it."
 
@@ -31,11 +32,8 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         InvalidRequest: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        replace_file(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         reason = (error.strerror or "it cannot be written").lower()
         raise InvalidRequest(f"--output {path}: {reason}", hint="Choose a place that can be written.") from error

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from comfyworker.comfyui.model_kinds import CORE_KINDS, LEGACY_NAMES, NESTED_KINDS, kind_of_folder
 from comfyworker.comfyui.model_places import ModelPlace, ModelTree, is_text
+from comfyworker.replacing import replace_file
 
 _SECTION = "comfyworker"
 _SECTION_FIRST = "comfyworker_copies"
@@ -76,15 +75,7 @@ def _write(text: str, folder: Path) -> Path:
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = folder.absolute() / f"extra_model_paths-{digest}.yaml"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+    replace_file(path, text.encode(), mode=0o600)
     return path
 
 

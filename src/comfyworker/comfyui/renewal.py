@@ -15,6 +15,7 @@ import structlog
 
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.process import ComfyUIProcess
+from comfyworker.replacing import replace_file
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -67,12 +68,7 @@ def mark_nodes_changed(base_dir: Path) -> None:
     """
     path = base_dir / _FOLDER / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{_NAME}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(secrets.token_hex(8), encoding="ascii")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_file(path, secrets.token_hex(8).encode())
 
 
 def read_mark(base_dir: Path) -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
-import os
-import secrets
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +15,7 @@ from comfyworker.provision.download.addresses import plain_url
 from comfyworker.provision.download.records import Receipt
 from comfyworker.provision.entries import ModelEntry, NodeEntry
 from comfyworker.provision.nodes.records import ResolvedNode
+from comfyworker.replacing import replace_file
 
 MODELS_NAME = "models.json"
 NODES_NAME = "nodes.json"
@@ -209,15 +207,9 @@ def write_whole(path: Path, content: bytes) -> None:
         InsufficientStorage: the disk is full.
         ProvisioningFailed: it cannot be written.
     """
-    # A name of its own: on network disks, several workers may write at the same time, and the last one wins.
-    draft = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(4)}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        replace_file(path, content, is_durable=True)
     except OSError as error:
         if error.errno in _FULL:
             raise InsufficientStorage(
@@ -227,6 +219,3 @@ def write_whole(path: Path, content: bytes) -> None:
             f"what was done cannot be noted in {path.name}: {error.strerror or type(error).__name__}",
             hint=f"The worker's user must be able to write to {path.parent.name}, beside models and custom nodes.",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)

@@ -5,10 +5,7 @@ A score holds for one workflow on one set of ComfyUIs: their versions and their 
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,8 @@ import orjson
 import structlog
 from blake3 import blake3
 from pydantic import JsonValue
+
+from comfyworker.replacing import replace_file
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -64,7 +63,7 @@ class Scores:
         data = orjson.dumps({"format": _FORMAT, "scores": newest}, option=orjson.OPT_INDENT_2)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            _replace(self._file, data)
+            replace_file(self._file, data, mode=0o600)
         except OSError as error:
             log.warning("benchmark.not_kept", reason=error.strerror or type(error).__name__)
 
@@ -78,16 +77,3 @@ class Scores:
             return {}
         scores = content.get("scores") if isinstance(content, dict) and content.get("format") == _FORMAT else None
         return scores if isinstance(scores, dict) else {}
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Write a file so that nobody, not even after a crash, reads half of it."""
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as made:
-            made.write(data)
-        Path(name).replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

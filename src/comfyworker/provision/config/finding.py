@@ -6,9 +6,7 @@ import base64
 import binascii
 import contextlib
 import errno
-import os
 import re
-import tempfile
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from comfyworker.errors import InsufficientStorage, InvalidConfig, Problem
 from comfyworker.provision.config.reading import parse_config
 from comfyworker.provision.entries import Config
+from comfyworker.replacing import replace_file
 from comfyworker.settings import ProvisionSettings
 
 CONFIG_NAME = "config.yml"
@@ -144,27 +143,13 @@ def write_config(found: FoundConfig, volume: Path) -> bool:
     try:
         volume.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _write(path.with_name(f"{CONFIG_NAME}.previous"), path.read_bytes())
-        _write(path, found.text.encode())
+            replace_file(path.with_name(f"{CONFIG_NAME}.previous"), path.read_bytes(), mode=0o644, is_durable=True)
+        replace_file(path, found.text.encode(), mode=0o644, is_durable=True)
     except OSError as error:
         if error.errno in _FULL:
             raise InsufficientStorage("the volume has no room for config.yml", hint="Free some of it.") from error
         raise _unreadable("config.yml on the volume", f"cannot be written: {error.strerror}") from error
     return True
-
-
-def _write(path: Path, content: bytes) -> None:
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
 
 
 def _unreadable(name: str, what: str) -> InvalidConfig:

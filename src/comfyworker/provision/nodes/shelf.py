@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from comfyworker.provision.nodes.records import PlacedNode
+from comfyworker.replacing import replace_file
 
 DISABLED = ".disabled"
 WORKPLACE = f".comfyworker{DISABLED}"
@@ -119,12 +120,7 @@ def read_record(path: Path) -> PlacedNode | None:
 
 def write_record(path: Path, record: PlacedNode) -> None:
     """Note in a custom node's folder what it is."""
-    draft = path / f"{RECORD_NAME}.{secrets.token_hex(4)}.draft"
-    with draft.open("wb") as file:
-        file.write(record.model_dump_json(indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path / RECORD_NAME)
+    replace_file(path / RECORD_NAME, record.model_dump_json(indent=1).encode(), is_durable=True)
     exclude = path / ".git" / "info" / "exclude"
     if (path / ".git").is_dir() and RECORD_NAME not in (exclude.read_text("utf-8") if exclude.is_file() else ""):
         exclude.parent.mkdir(exist_ok=True)
