@@ -21,7 +21,7 @@ from comfyworker.comfyui.install_record import DATA_FOLDERS
 from support.dockerfile import read_dockerfile
 from support.eventually import eventually
 
-_UP_WITHIN_S = 120.0
+_UP_WITHIN_S = 240.0
 _END_WITHIN_S = 60.0
 _OWN = ("app", "comfyui", "dev", "opt", "proc", "sys", "workspace")
 """What a root has for itself; all else of this machine is seen in it."""

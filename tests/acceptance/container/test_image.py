@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 from filelock import FileLock
 
 from support import workflows
@@ -87,31 +89,41 @@ async def run_job(port: int) -> str:
         return str((await answer.json())["status"])
 
 
+def compose_environ() -> dict[str, str]:
+    """Return what the compose file gives the container where no variable is set."""
+    services = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    return {
+        name: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value) for name, value in services["cpu"]["environment"].items()
+    }
+
+
 async def test_alone_it_serves_and_ends_as_the_first_process(root: Root, tmp_path: Path) -> None:
-    """`docker run` on one's own machine, without an init: ComfyUI in /comfyui is started, jobs are answered.
+    """As the compose file starts it, but without an init: ComfyUI is laid out in the workspace, jobs are answered.
 
     It leaves no dead process behind, takes SIGTERM although the kernel shields a first process from signals that it
     does not handle, and ends with 0 and everything it started.
     """
-    port = free_port()
-    environ = {
-        "SERVE_API_LOCALLY": "true", "SERVE_PORT": str(port), "COMFYUI_PORT": str(free_port()),
-        "COMFYUI_ARGS": "--cpu --disable-api-nodes",
-    }  # fmt: skip
-    async with container(root, tmp_path, environ, *ENTRYPOINT) as made:
+    ports = {"SERVE_PORT": str(free_port()), "COMFYUI_PORT": str(free_port())}
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    root.mounts["/workspace"] = workspace
+    environ = compose_environ()
+    environ["COMFYUI_ARGS"] += " --disable-api-nodes"  # which would ask the internet
+    async with container(root, tmp_path, {**environ, **ports}, *ENTRYPOINT) as made:
         await made.logged("startup.ready")
-        assert await run_job(port) == "COMPLETED"
+        assert await run_job(int(ports["SERVE_PORT"])) == "COMPLETED"
         assert made.events("start.host_chosen")[0]["chosen_by"] == "SERVE_API_LOCALLY"
-        health = "/opt/healthcheck.sh"
-        asked = root.call(health, environ={**image_environ(), "SERVE_PORT": str(port)})
+        asked = root.call("/opt/healthcheck.sh", environ={**image_environ(), **ports})
         assert (asked.returncode, asked.stderr) == (0, "")
-        asked = root.call(health, environ={**image_environ(), "SERVE_PORT": str(free_port())})
+        asked = root.call("/opt/healthcheck.sh", environ={**image_environ(), "SERVE_PORT": str(free_port())})
         assert (asked.returncode, asked.stderr.startswith("not ready: ")) == (1, True)
         processes = made.processes()
         assert len(processes) > 1
         assert [name for name, state in processes.values() if state == "Z"] == []
         assert await made.stop() == 0
         assert [pid for pid in processes if is_running(pid)] == []
+    assert {"ComfyUI", "state"} <= {entry.name for entry in workspace.iterdir()}
+    assert not any((root.path / "comfyui/user").iterdir())
 
 
 async def test_runpods_variables_make_it_take_jobs(root: Root, comfyui: RealComfyUI, tmp_path: Path) -> None:
