@@ -24,16 +24,6 @@ from support.source import REPOSITORY
 REFERENCE = REPOSITORY / "docs/reference"
 PAGES = pages()
 README = REPOSITORY / "README.md"
-RUN_PAGES = {
-    README,
-    REPOSITORY / "docs/tutorial/first-workflow.md",
-    REPOSITORY / "docs/tutorial/endpoint-on-runpod.md",
-    REPOSITORY / "docs/howto/test-workflows-in-ci.md",
-    REPOSITORY / "docs/howto/be-told-by-webhook.md",
-    REPOSITORY / "docs/howto/develop-against-the-server.md",
-}
-"""The pages whose commands and programs the acceptance tests run."""
-
 # Others' own variables.
 NOT_OURS = {
     "HTTPS_PROXY",
@@ -209,11 +199,6 @@ def test_each_make_target_that_a_page_mentions_is_there(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     commands = [*code_spans(page), *(step.command for block in blocks(page) for step in steps(block))]
     assert {words[1] for command in commands if (words := command.split())[:1] == ["make"]} - targets == set()
-
-
-def test_python_stands_only_where_it_is_run() -> None:
-    """A program in the docs is on a page that the acceptance tests run."""
-    assert {block.page for page in PAGES for block in blocks(page) if block.language == "python"} <= RUN_PAGES
 
 
 def test_a_fault_in_a_page_would_be_seen() -> None:
