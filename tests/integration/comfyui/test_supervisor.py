@@ -13,8 +13,10 @@ import aiohttp
 import pytest
 
 from comfyworker.comfyui.client import NotConnected
+from comfyworker.comfyui.home import HomeRecord, TreeRecord, trees_folder, write_home
 from comfyworker.comfyui.instance import ComfyUIInstance
 from comfyworker.comfyui.locate import Installation
+from comfyworker.comfyui.renewal import mark_nodes_changed
 from comfyworker.comfyui.supervisor import StartOptions, attend, supervise, wait_silent
 from comfyworker.comfyui.tracker import PromptTracker
 from comfyworker.errors import ComfyUICrashed, ComfyUIUnreachable
@@ -61,6 +63,13 @@ async def supervised(base_dir: Path, program: str, **settings: Any) -> AsyncIter
     """Start a program as a ComfyUI."""
     (base_dir / "main.py").write_text(program)
     installation = Installation(path=base_dir, python=Path(sys.executable), version=None, base_dir=base_dir)
+    async with started(installation, **settings) as instance:
+        yield instance
+
+
+@contextlib.asynccontextmanager
+async def started(installation: Installation, **settings: Any) -> AsyncIterator[ComfyUIInstance]:
+    """Start a ComfyUI."""
     options = StartOptions(port=free_port(), gpu=None, use_cpu=True, grace_s=1.0)
     async with aiohttp.ClientSession() as session:
         instance = ComfyUIInstance("test", opener_of(session), ComfyUISettings(**{**FAST, **settings}))
@@ -84,6 +93,36 @@ async def test_killed_it_is_started_again(tmp_path: Path) -> None:
         second = await pid_of(instance)
         assert second != first
     assert [is_running(first), is_running(second)] == [False, False]
+
+
+async def test_another_version_is_started_once_no_job_is_on_it(tmp_path: Path) -> None:
+    """When another tree of code has become the current one, the job that runs is ended first; then that one is run."""
+    for name in ("one", "two"):
+        (trees_folder(tmp_path) / name).mkdir(parents=True)
+        (trees_folder(tmp_path) / name / "main.py").write_text(PROGRAM.replace("os.getpid()", f"{name!r}"))
+    write_home(tmp_path, HomeRecord(current=TreeRecord(name="one")))
+    installation = Installation(
+        path=trees_folder(tmp_path) / "one", home_dir=tmp_path, python=Path(sys.executable), version=None,
+        base_dir=tmp_path,
+    )  # fmt: skip
+    async with started(installation) as instance:
+        await eventually(lambda: instance.is_ready)
+        assert (await instance.client.system_stats())["pid"] == "one"
+        instance.in_flight += 1
+        write_home(tmp_path, HomeRecord(current=TreeRecord(name="two"), previous=TreeRecord(name="one")))
+        mark_nodes_changed(tmp_path)
+        await eventually(lambda: not instance.is_ready)
+        assert (await instance.client.system_stats())["pid"] == "one"
+        instance.in_flight -= 1
+        await eventually(lambda: answers_as(instance, "two"))
+
+
+async def answers_as(instance: ComfyUIInstance, name: str) -> bool:
+    """Whether the process that answers is the one of a name; False while none answers."""
+    try:
+        return bool((await instance.client.system_stats())["pid"] == name)
+    except (ComfyUIUnreachable, NotConnected):
+        return False
 
 
 async def test_hung_it_is_started_again(tmp_path: Path) -> None:
