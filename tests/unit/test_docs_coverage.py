@@ -187,10 +187,18 @@ def test_each_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def linked_from(page: Path) -> set[Path]:
+    """Return the files that a page links to."""
+    return {(page.parent / target.partition("#")[0]).resolve() for target in links(page)}
+
+
 def test_each_page_can_be_reached() -> None:
-    """Every page of the docs is linked from another one."""
-    linked = {(page.parent / target.partition("#")[0]).resolve() for page in PAGES for target in links(page)}
-    assert [page_id(page) for page in PAGES if page not in linked and page != README] == []
+    """The README leads to the index of the docs and to every page beside them, the index to every page of the docs."""
+    index = REPOSITORY / "docs/index.md"
+    inside = {page for page in PAGES if page.is_relative_to(index.parent)}
+    assert [page_id(page) for page in sorted(inside - linked_from(index) - {index})] == []
+    assert [page_id(page) for page in PAGES if page not in inside | linked_from(README) | {README}] == []
+    assert index in linked_from(README)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
