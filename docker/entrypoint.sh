@@ -34,7 +34,9 @@ start_sshd() {
     echo "$PUBLIC_KEY" >"$HOME/.ssh/authorized_keys"
     chmod 600 "$HOME/.ssh/authorized_keys"
     ssh-keygen -A >/dev/null
-    /usr/sbin/sshd -p "${SSH_PORT:-22}" -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no
+    # A session begins with an environment of its own, in which `comfyworker` would not be found.
+    /usr/sbin/sshd -p "${SSH_PORT:-22}" -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no \
+        -o "SetEnv=PATH=$PATH COMFYUI_IMAGE_PATH=${COMFYUI_IMAGE_PATH:-} COMFYUI_HOME=${COMFYUI_HOME:-}"
     say "the SSH server listens on port ${SSH_PORT:-22}"
 }
 

@@ -106,10 +106,11 @@ def test_an_unknown_model_type_is_an_error(root: Root) -> None:
 
 async def test_the_container_starts_with_all_its_services(root: Root, tmp_path: Path) -> None:
     """Below tini: ComfyUI with the baked node, the API, Jupyter Lab and the SSH server; it ends with all of them."""
+    root.do("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/login", environ=image_environ())
     ports = {name: str(free_port()) for name in ("SERVE_PORT", "COMFYUI_PORT", "JUPYTER_PORT", "SSH_PORT")}
     environ = {
         **ports, "SERVE_API_LOCALLY": "true", "JUPYTER_PASSWORD": "s3cr3t-of-jupyter",
-        "PUBLIC_KEY": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl me",
+        "PUBLIC_KEY": (root.path / "root/login.pub").read_text("utf-8"),
     }  # fmt: skip
     (root.path / ".dockerenv").touch()
     words = ("tini", "--", "comfyworker-entrypoint", "comfyworker", "start")
@@ -136,8 +137,8 @@ async def test_the_container_starts_with_all_its_services(root: Root, tmp_path: 
                 return False
 
         await eventually(is_up, within_s=90)
-        names = [name for name, _ in made.processes().values()]
-        assert "sshd" in names
+        login = ["-i", "/root/login", "-p", ports["SSH_PORT"], "-o", "StrictHostKeyChecking=no", "root@127.0.0.1"]
+        assert root.do("ssh", "-q", *login, "comfyworker --version", environ=image_environ()).startswith("comfyworker ")
         maps = (Path("/proc") / str(_worker(made.processes())) / "maps").read_text("utf-8")
         assert "libtcmalloc_minimal" in maps
         assert [name for name, state in made.processes().values() if state == "Z"] == []
