@@ -119,8 +119,8 @@ class _Place:
             return ()
         try:
             found = find_config(self._settings.provision, volume=place.volume, cwd=self._cwd)
-        except WorkerError as error:
-            log.debug("prefetch.config_left_out", reason=error.message)  # provisioning tells it, where it is wanted
+        except (WorkerError, OSError) as error:  # provisioning tells it, where that is wanted
+            log.debug("prefetch.config_left_out", reason=_reason(error))
             return ()
         state = read_models(place.models_state)
         named = []
@@ -148,6 +148,10 @@ class _Place:
         if self._found is None:
             try:
                 self._found = find_place(self._settings.comfyui, self._settings.volume, cwd=self._cwd)
-            except WorkerError as error:
-                log.debug("prefetch.place_not_found", reason=error.message)
+            except (WorkerError, OSError) as error:
+                log.debug("prefetch.place_not_found", reason=_reason(error))
         return self._found
+
+
+def _reason(error: WorkerError | OSError) -> str | None:
+    return error.message if isinstance(error, WorkerError) else error.strerror

@@ -114,7 +114,7 @@ class Bringing:
             if not self._is_far(copies, file) or copies.has(file):
                 return None
             noted = self._sha256_of(file)
-            draft = copies.begin(file, keep=self._in_use(), evicts=wish.rank is Rank.JOB)
+            draft = copies.begin(file, keep=self._in_use(), evicts=wish.is_used)
             return CopyTransfer(file, self._readers, copies, draft, sha256_hex=noted)
         if self._warmth.has(file) or not self._admit(wish):
             return None

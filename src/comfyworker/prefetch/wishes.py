@@ -32,6 +32,8 @@ class Wish:
     """Its turn among those of its rank."""
     jobs: int = 0
     """How many jobs that run or wait name it."""
+    is_used: bool = False
+    """Whether a job has named it since it was wanted, one that has ended or not."""
     transfer: Transfer | None = None
     """What brings it, once that has begun."""
     not_before: float = 0.0
@@ -69,6 +71,7 @@ class Wishes:
                 wish.rank, wish.number = rank, self._number
             wish.is_given_up = False  # what is half done goes on
             wish.jobs += rank is Rank.JOB
+            wish.is_used = wish.is_used or rank is Rank.JOB
             self._changed.notify_all()
 
     def let_go(self, file: ModelFile, *, keeps: bool) -> None:

@@ -87,4 +87,4 @@ class VolumeSettings(Group):
     def local_cache_path(self) -> Path:
         """The folder for copies that is meant; it need not exist yet."""
         base = self.xdg_cache_home or Path("~/.cache")
-        return (self.local_cache_dir or base / "comfyworker" / "models").expanduser()
+        return (self.local_cache_dir or base / "comfyworker" / "models").expanduser().absolute()

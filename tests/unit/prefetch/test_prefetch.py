@@ -149,6 +149,16 @@ async def test_a_job_evicts_what_no_job_needs(ground: Ground) -> None:
     assert prefetch.figures.evicted_files == 1
 
 
+async def test_a_job_that_has_ended_evicts_too(ground: Ground) -> None:
+    """What jobs use now is worth more than what they used before, however short they are."""
+    ground.most_bytes = 20
+    async with ground.prefetch() as prefetch:
+        for name in "abc":
+            async with prefetch.wanted(job(name)):
+                pass
+        await eventually(lambda: ground.is_copied("b.safetensors", "c.safetensors"))
+
+
 async def test_what_does_not_fit_is_read_ahead(ground: Ground) -> None:
     """A model that is too large for copies is at least in memory when ComfyUI wants it; the log says it once."""
     ground.most_bytes = 5
