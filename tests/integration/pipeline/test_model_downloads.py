@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from comfyworker.jobs import Graph, JobRequest, JobResult, ModelOffer
+from comfyworker.errors import DownloadFailed
+from comfyworker.jobs import Graph, JobError, JobRequest, JobResult, ModelOffer
 from comfyworker.pipeline import Pipeline
+from comfyworker.provision.arrivals import Arrivals
 from comfyworker.provision.config.reading import parse_config
+from comfyworker.provision.entries import ModelEntry
 from comfyworker.provision.place import STATE_NAME
 from comfyworker.provision.records import Wish, read_models
+from comfyworker.settings import load_settings
 from support import workflows
 from support.gui_workflows import node, workflow
 from support.model_server import Model, ModelServer
@@ -329,6 +333,28 @@ async def test_a_job_is_taken_in_that_lacks_what_will_be_fetched(
         await pipeline.pool.any_ready()
         await pipeline.check(request(with_lora(name, f"{server.url}/files/{name}")))
     assert server.asked == []
+
+
+async def test_what_is_on_its_way_counts_as_there(comfyui: RealComfyUI, name: str) -> None:
+    """A job is taken in whose model config.yml brings, waits for it, and runs; if it cannot be had, it is refused."""
+    url = "https://example.org/a.safetensors"
+    arrivals = Arrivals([ModelEntry(url=url, destination="loras", filename=name)])
+    asked, watch = request(with_lora(name)), Watch()
+    async with pipeline_on(comfyui) as running:
+        settings = load_settings({"STATE_DIR": str(comfyui.base_dir / "state")})
+        await running.pool.any_ready()
+        async with Pipeline(running.pool, settings, arrivals=arrivals) as pipeline, asyncio.TaskGroup() as group:
+            await pipeline.check(asked)
+            job = group.create_task(pipeline.run(asked, on_progress=watch))
+            await watch.until_message(f"waiting for {name}, which is being downloaded")
+            await asyncio.to_thread((comfyui.base_dir / "models/loras" / name).write_bytes, EMPTY_LORA)
+            arrivals.ended(0)
+        gone = Arrivals([ModelEntry(url=url, destination="loras", filename=f"gone-{name}")])
+        gone.ended(0, JobError.of(DownloadFailed("it is gone")))
+        async with Pipeline(running.pool, settings, arrivals=gone) as pipeline:
+            with pytest.raises(DownloadFailed, match="it is gone"):
+                await pipeline.check(request(with_lora(f"gone-{name}")))
+    assert code(job.result()) == "succeeded"
 
 
 async def test_lines_for_what_nobody_says_where_it_is(comfyui: RealComfyUI) -> None:
