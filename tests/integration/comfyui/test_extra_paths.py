@@ -48,6 +48,20 @@ def test_every_name_arrives_as_it_is(comfyui_install: Install, tmp_path: Path) -
     assert folders["our: own"] == ["/x"]
 
 
+def test_some_folders_are_searched_first(comfyui_install: Install, tmp_path: Path) -> None:
+    """Before ComfyUI's own and before those of volumes, under either name of a kind; no other kind is touched."""
+    first = {"loras": Path("/copies/loras"), "text_encoders": Path("/copies/text_encoders"), "packs": Path("/copies/p")}
+    text = render_extra_paths({"loras": [Path("/volume")], "packs": [Path("/volume/p")]}, first=first)
+    folders, before = (
+        ask(comfyui_install, write_extra_paths(text, tmp_path))["folders"],
+        ask(comfyui_install)["folders"],
+    )
+    assert folders["loras"] == ["/copies/loras", *before["loras"], "/volume"]
+    assert folders["text_encoders"] == ["/copies/text_encoders", *before["text_encoders"]]
+    assert folders["packs"] == ["/copies/p", "/volume/p"]
+    assert {kind for kind in before if folders[kind] != before[kind]} == {"loras", "text_encoders"}
+
+
 def test_every_kind_of_comfyui_is_known(comfyui_install: Install, tmp_path: Path) -> None:
     """The kinds, the folders for each and the endings are those of ComfyUI; a newer one that has more is noticed."""
     asked = ask(comfyui_install)

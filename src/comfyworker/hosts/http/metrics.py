@@ -185,7 +185,7 @@ class Metrics:
                     self._gpu.labels(str(gpu.index), kind).set(size_bytes)
         await asyncio.to_thread(self._look_at_disks, folders)
         self._look_at_start(context.worker.startup)
-        await self._look_at_models(context.worker.pipeline.prefetch)
+        await self.look_at_models(context.worker.pipeline.prefetch)
         return generate_latest(self.registry)
 
     def _look_at_start(self, startup: Startup | None) -> None:
@@ -199,7 +199,8 @@ class Metrics:
             self._startup.labels(name, "begun").set(begun_s)
             self._startup.labels(name, "ended").set(ended_s)
 
-    async def _look_at_models(self, prefetch: ModelPrefetch | None) -> None:
+    async def look_at_models(self, prefetch: ModelPrefetch | None) -> None:
+        """Look up how near models are, and what has been brought; None is a worker that brings none nearer."""
         if prefetch is None:
             return
         figures = prefetch.figures
