@@ -104,7 +104,8 @@ class Pipeline:
         self._stores: dict[str, InputStore] = {}
         self.prefetch = prefetch
         self._clean_ups = asyncio.TaskGroup()
-        self._readiness = Readiness(settings, modifiers or Modifiers(), cwd=cwd or Path.cwd(), arrivals=arrivals)
+        self.modifiers = modifiers or Modifiers()
+        self._readiness = Readiness(settings, self.modifiers, cwd=cwd or Path.cwd(), arrivals=arrivals)
 
     async def __aenter__(self) -> Self:
         """Be ready for jobs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,6 +96,7 @@ def _type_name(field: FieldInfo) -> str:
     return next((word for part, word in words.items() if part in text), "number" if "float" in text else "text")
 
 
+@functools.cache  # asked several times at each start
 def list_settings() -> tuple[SettingEntry, ...]:
     """Return every setting there is, in the order of the groups."""
     return tuple(

@@ -11,7 +11,6 @@ from pydantic import JsonValue
 from comfyworker.errors import InvalidRequest, InvalidWorkflow, Problem, WorkerError
 from comfyworker.jobs import Graph, JobRequest, Shortcuts
 from comfyworker.wording import summary
-from comfyworker.workflow.gui import convert_gui
 from comfyworker.workflow.modifiers import FALLBACK, Modifier, Modifiers, apply_modifier, as_shortcuts
 from comfyworker.workflow.node_classes import NodeClasses
 from comfyworker.workflow.overrides import apply_overrides
@@ -73,6 +72,8 @@ class _Making:
         """Take the workflow, or make the modifier's."""
         own = request.workflow
         if own is None and request.gui_workflow is not None:
+            from comfyworker.workflow.gui import convert_gui  # noqa: PLC0415  # few requests bring one
+
             own = convert_gui(request.gui_workflow, self._classes)
         if request.modifier is None:
             if own is None:

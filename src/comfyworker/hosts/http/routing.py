@@ -78,10 +78,10 @@ class ServedRoute(Route):
 
     def __init__(self, route: HttpRoute) -> None:
         """Give the handler of `route` what it takes."""
-        arguments = _Arguments(route)
+        arguments = functools.cache(lambda: _Arguments(route))  # most routes of a server are never asked
 
         async def answer(request: Request) -> Response:
-            return await route.handler(**await arguments.read(request))
+            return await route.handler(**await arguments().read(request))
 
         super().__init__(route.path, answer, name=route.operation_id or route.path)
         self.methods = set(route.methods)  # Starlette's own would answer HEAD wherever GET is answered

@@ -25,7 +25,6 @@ from comfyworker.hosts.http.protocol import HttpApi
 from comfyworker.hosts.http.signing import load_signer
 from comfyworker.hosts.http.telling import JobTelling
 from comfyworker.hosts.worker import Worker
-from comfyworker.modifiers import load_modifiers
 from comfyworker.service import JobService
 from comfyworker.settings import Settings
 
@@ -70,7 +69,7 @@ async def open_app(worker: Worker, settings: Settings, house: House = _OPEN_HOUS
     Raises:
         InvalidSettings: another server has this STATE_DIR, or it cannot be used.
     """
-    metrics, modifiers = Metrics(), load_modifiers(settings.modifiers)
+    metrics = Metrics()
     # One more than ComfyUI's own queues hold: its inputs are made ready while the others run.
     places = len(worker.pipeline.pool.instances) * (settings.comfyui.queue_depth + 1)
     worker_id = f"comfyworker-{uuid.uuid4().hex[:8]}"
@@ -93,7 +92,7 @@ async def open_app(worker: Worker, settings: Settings, house: House = _OPEN_HOUS
             worker_id=worker_id,
             reason_to_wait=house.reason_to_wait,
         )
-        yield create_app(context, metrics, modifiers, apis=house.apis, gate=house.gate)
+        yield create_app(context, metrics, worker.pipeline.modifiers, apis=house.apis, gate=house.gate)
 
 
 @contextlib.asynccontextmanager
