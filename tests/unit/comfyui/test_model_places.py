@@ -148,3 +148,16 @@ def test_links_in_a_circle_and_odd_names_do_no_harm(tmp_path: Path) -> None:
     Path(str(root) + "/caf\udce9").mkdir()
     tree = ModelTree(path=root, folders=("loras", "up"), takes_all=True)
     assert find(tmp_path, models_path=root)[0].trees == (tree,)
+
+
+def test_the_image_is_searched_last(tmp_path: Path) -> None:
+    """Models that a container's image brings are found by a ComfyUI elsewhere; by its own they need no mention."""
+    image, named = tmp_path / "image/models", tmp_path / "named"
+    for folder in (image / "checkpoints", named / "loras"):
+        folder.mkdir(parents=True)
+    settings = VolumeSettings(models_path=named)
+    found = find_model_places(settings, cwd=tmp_path, own_models=None, image_models=image, volumes=())
+    assert [place.origin for place in found] == [Origin.MODELS_PATH, Origin.IMAGE]
+    assert found[1].trees == (ModelTree(path=image, folders=("checkpoints",), takes_all=True),)
+    own = find_model_places(settings, cwd=tmp_path, own_models=image, image_models=image, volumes=())
+    assert [place.origin for place in own] == [Origin.MODELS_PATH]

@@ -40,7 +40,8 @@ from comfyworker.settings import ComfyUISettings, ProvisionSettings
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _SEEDED = ("user", "input")
-"""Data folders of the image that a home begins with, beside its custom nodes; pictures that it made are left out."""
+_BROUGHT = ("custom_nodes", *_SEEDED)
+"""Data folders of the image that a home begins with; models stay there, and pictures that it made."""
 
 
 async def settle_comfyui(comfyui: ComfyUISettings, settings: ProvisionSettings, *, cwd: Path) -> None:
@@ -87,7 +88,7 @@ async def _land(home: Path, comfyui: ComfyUISettings, settings: ProvisionSetting
     if image is None:  # never: image_target has refused it
         return
     log.info("home.landing", home=str(home), version=target.version)
-    needed = await in_thread(lambda: size_of(image))
+    needed = await in_thread(lambda: sum(size_of(folder) for folder in (image, *(image / name for name in _BROUGHT))))
     await in_thread(lambda: require_room(home, needed, "ComfyUI"))
     await in_thread(lambda: clear_leftovers(home))
     tree = await bring(target, home, comfyui.repository, settings, image, _Quiet())
