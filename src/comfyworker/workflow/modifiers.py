@@ -107,7 +107,7 @@ class Modifiers:
         if modifier is None:
             near = nearest(name, self.known)
             what = f"modifier: there is no modifier {quote(name)}"
-            what += f"; did you mean {quote(near.suggestion)}?" if near.suggestion else ""
+            what += f"; did you mean {quote(near.suggestion)}?" if near.suggestion else "." if self.known else ""
             what += f" There are: {', '.join(self.known)}" if self.known else "; this worker has none"
             raise _refused([_problem("modifier", what, "unknown_modifier", name, self.known)])
         return modifier

@@ -107,7 +107,9 @@ def test_unknown_modifier() -> None:
         "modifier: there is no modifier 'text2img'; did you mean 'Text2Image'? "
         "There are: Image2Image, RawWorkflow, Text2Image"
     )
-    with pytest.raises(InvalidRequest, match="this worker has none"):
+    with pytest.raises(InvalidRequest, match=r"'Nope'\. There are: Image2Image"):
+        BUILT_IN.named("Nope")
+    with pytest.raises(InvalidRequest, match="'x'; this worker has none"):
         Modifiers().named("x")
 
 
