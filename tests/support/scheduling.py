@@ -1,6 +1,7 @@
 """Which of pytest-xdist's workers runs which test."""
 
 import functools
+import zlib
 
 import pytest
 from xdist.remote import Producer
@@ -8,6 +9,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from support.source import REPOSITORY
 
+PAGES = "tests/docs/test_pages.py"
 _SHARED = "on the shared ComfyUI"
 _ACCEPTANCE = "on the shared ComfyUI of the acceptance tests"
 
@@ -21,9 +23,16 @@ class OneForComfyUI(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no 
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
+        if path == PAGES:
+            return _ACCEPTANCE if is_page_for_acceptance(nodeid) else _SHARED
         if not _uses_comfyui(path):
             return nodeid
         return _ACCEPTANCE if path.startswith("tests/acceptance/") else _SHARED
+
+
+def is_page_for_acceptance(nodeid: str) -> bool:
+    """Whether a page of the docs is followed on the ComfyUI of the acceptance tests: half of the pages are."""
+    return zlib.crc32(nodeid.encode()) % 2 == 1
 
 
 @functools.cache
