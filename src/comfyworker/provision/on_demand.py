@@ -124,9 +124,10 @@ class OnDemandModels:
         wanted, reasons = [], {}
         for model in missing.models:
             reason = self._refusal(model, folders)
-            if reason is None and folders is not None and model.url is not None:
+            url = model.url if model.known_by is None else None  # that we know one allows no job anything
+            if reason is None and url is not None and folders is not None:
                 models = await self._models_for(model, folders)
-                found = Wanted(model, model.url, models, (missing.sizes or {}).get(model.url))
+                found = Wanted(model, url, models, (missing.sizes or {}).get(url))
                 if not await in_thread(found.target.exists):
                     wanted.append(found)
                     continue

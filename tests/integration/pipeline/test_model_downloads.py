@@ -23,6 +23,7 @@ from support.gui_workflows import node, workflow
 from support.model_server import Model, ModelServer
 from support.pipelines import Watch, code, colour_of, pipeline_on, request
 from support.real_comfyui import CHECKPOINT_NAME, RealComfyUI
+from support.source import REPOSITORY
 
 
 def lora(size: int) -> bytes:
@@ -355,6 +356,17 @@ async def test_what_is_on_its_way_counts_as_there(comfyui: RealComfyUI, name: st
             with pytest.raises(DownloadFailed, match="it is gone"):
                 await pipeline.check(request(with_lora(f"gone-{name}")))
     assert code(job.result()) == "succeeded"
+
+
+@pytest.mark.parametrize("is_allowed", ["false", "true"])
+async def test_what_only_our_own_configs_name_is_not_fetched(comfyui: RealComfyUI, is_allowed: str) -> None:
+    """A model whose URL the workflow does not name is missing, with the lines for config.yml; nobody is asked."""
+    graph = json.loads((REPOSITORY / "examples/workflows/sd1.5.json").read_text(encoding="utf-8"))
+    async with pipeline_on(comfyui, DOWNLOAD_MODELS=is_allowed) as pipeline:
+        result = await run(pipeline, graph)
+    assert code(result) == "missing_model"
+    assert result.error is not None
+    assert "  - url: https://huggingface.co/" in str(result.error.details["config_yml"])
 
 
 async def test_lines_for_what_nobody_says_where_it_is(comfyui: RealComfyUI) -> None:

@@ -74,6 +74,21 @@ async def test_why_a_model_is_not_fetched(
     assert (reasons.get(given.place), bool(wanted)) == (reason, is_wanted)
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({}, None), ({"DOWNLOAD_MODELS": "1"}, "It is not fetched: the workflow names no URL of it.")],
+    ids=["off", "on"],
+)
+async def test_a_model_that_is_known_to_us_is_not_therefore_fetched(
+    tmp_path: Path, settings: dict[str, str], reason: str | None
+) -> None:
+    """Only what a workflow names by itself is; that we know where a model lies is for a person to read."""
+    given = ProposedModel(filename="x.safetensors", destination="loras", url=URL, known_by="our configs")
+    models = OnDemandModels(load_settings({"COMFY_API_URL": "http://127.0.0.1:1", **settings}), cwd=tmp_path)
+    wanted, reasons = await models.judge(Missing((given,)), folders(tmp_path))
+    assert (wanted, reasons.get(given.place)) == ((), reason)
+
+
 async def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     """Whoever sends a job cannot exchange the models of others."""
     given = ProposedModel(filename="x.safetensors", destination="loras/a", url=URL)
