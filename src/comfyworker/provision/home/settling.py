@@ -66,6 +66,7 @@ async def settle_comfyui(comfyui: ComfyUISettings, settings: ProvisionSettings, 
 
 
 async def _settle(home: Path, comfyui: ComfyUISettings, settings: ProvisionSettings, cwd: Path) -> None:
+    await in_thread(lambda: clear_leftovers(home))
     if not await in_thread(lambda: is_home(home)):
         await _land(home, comfyui, settings, cwd)
     base = await in_thread(lambda: find_python(home, comfyui, cwd=cwd))
@@ -90,7 +91,6 @@ async def _land(home: Path, comfyui: ComfyUISettings, settings: ProvisionSetting
     log.info("home.landing", home=str(home), version=target.version)
     needed = await in_thread(lambda: sum(size_of(folder) for folder in (image, *(image / name for name in _BROUGHT))))
     await in_thread(lambda: require_room(home, needed, "ComfyUI"))
-    await in_thread(lambda: clear_leftovers(home))
     tree = await bring(target, home, comfyui.repository, settings, image, _Quiet())
     await in_thread(lambda: _furnish(home, image, tree))
     await in_thread(lambda: write_home(home, HomeRecord(current=tree)))
