@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support.eventually import eventually
 
-_STEP_WITHIN_S = 120.0
+_STEP_WITHIN_S = 240.0
 _IN_BACKGROUND = re.compile(r"[^&]&\s*$", re.MULTILINE)
 
 
