@@ -213,13 +213,17 @@ class Pipeline:
                 self._bringer.check(job.request.output)
                 delivery = wanted or self._deliveries.choose(job.request, on_artifact)
                 files = await prepare_files(job.request.files, self._settings.inputs)
-            ready = await self._any_ready(job)
-            with contextlib.suppress(NotConnected):
-                # One that has just gone is no fault of the job: it is checked again on the one that it gets.
-                classes = await self._readiness.make(job, ready)
-                with job.counted_as(Stage.PREPARE):
-                    await self._fetch(job, classes)
-            async with self._models_wanted(job):
+            async with contextlib.AsyncExitStack() as nearer:
+                if not any(instance.is_ready for instance in self.pool.instances):
+                    # The workflow is not put together yet, but most models stand in it: they are read meanwhile.
+                    await nearer.enter_async_context(self._models_wanted(job, is_early=True))
+                ready = await self._any_ready(job)
+                with contextlib.suppress(NotConnected):
+                    # One that has just gone is no fault of the job: it is checked again on the one that it gets.
+                    classes = await self._readiness.make(job, ready)
+                    with job.counted_as(Stage.PREPARE):
+                        await self._fetch(job, classes)
+                await nearer.enter_async_context(self._models_wanted(job))
                 instance, tracker = await self._execute_somewhere(job, files, clean_up)
             with job.at(Stage.COLLECT):
                 spool = await clean_up.enter_async_context(self._spool.folder())
@@ -232,8 +236,12 @@ class Pipeline:
         self._clean_ups.create_task(clean_up.aclose(), name=f"cleaning up after {job.prompt_id}")
         return job.succeeded()
 
-    def _models_wanted(self, job: RunningJob) -> contextlib.AbstractAsyncContextManager[None]:
-        return contextlib.nullcontext() if self.prefetch is None else self.prefetch.wanted(job.graph)
+    def _models_wanted(
+        self, job: RunningJob, *, is_early: bool = False
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        if self.prefetch is None:
+            return contextlib.nullcontext()
+        return self.prefetch.wanted(job.graph, is_early=is_early)
 
     async def _collect(
         self, job: RunningJob, instance: ComfyUIInstance, tracker: PromptTracker, spool: Path

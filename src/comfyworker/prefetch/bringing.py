@@ -132,13 +132,13 @@ class Bringing:
             return True
         before_bytes = transfer.done_bytes
         is_read = transfer.step()
-        if not is_copy:
-            self._figures.read(transfer.done_bytes - before_bytes)
         if is_read:
             transfer.finish()
             if not is_copy:
                 self._warmth.keep(wish.file)
             self._tell_done(wish.file, is_copy=is_copy)
+        if not is_copy:
+            self._figures.read(transfer.done_bytes - before_bytes)
         return is_read
 
     def _admit(self, wish: Wish) -> bool:

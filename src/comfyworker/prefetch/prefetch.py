@@ -125,17 +125,22 @@ class ModelPrefetch:
         self._has_order.set()
 
     @contextlib.asynccontextmanager
-    async def wanted(self, graph: Graph) -> AsyncIterator[None]:
-        """Have the models of a job brought nearer while it waits and runs; what is not near yet is read as it lies."""
+    async def wanted(self, graph: Graph, *, is_early: bool = False) -> AsyncIterator[None]:
+        """Have the models of a job brought nearer while it waits and runs; what is not near yet is read as it lies.
+
+        Args:
+            graph: The job's workflow.
+            is_early: Whether the job will want them again when its workflow is put together, and count them then.
+        """
         order = self._order
         if order is None:
             yield
             return
-        files = await in_thread(lambda: list(self._find(order, graph)))
+        files = await in_thread(lambda: list(self._find(order, graph, counts=not is_early)))
         names = [(file.kind, file.name) for file in files]
         self._jobs.update(names)
         self._in_use = frozenset(+self._jobs)
-        self._used = frozenset(names)
+        self._used = frozenset(names) if not is_early else self._used
         for file in files:
             self._wishes.add(file, Rank.JOB)
         self._wishes.wake()
@@ -178,15 +183,17 @@ class ModelPrefetch:
                 self.copies.sweep()
                 swept_at = time.monotonic()
 
-    def _find(self, order: SearchOrder, graph: Graph) -> Iterator[ModelFile]:
-        """Yield the files of a job's models, and count how near they are."""
+    def _find(self, order: SearchOrder, graph: Graph, *, counts: bool) -> Iterator[ModelFile]:
+        """Yield the files of a job's models, and count how near they are; a copy of another file is let go."""
         for need in inspect_workflow(graph).models:
             if need.is_folder:
                 continue
             try:
                 file = _find_named(order, need.folder, need.name)
                 if file is not None:
-                    self.figures.use(self._nearness(file))
+                    nearness = self._nearness(file)
+                    if counts:
+                        self.figures.use(nearness)
                     yield file
             except OSError as error:
                 log.debug("prefetch.model_not_looked_at", model=need.name, reason=error.strerror)

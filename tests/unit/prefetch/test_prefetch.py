@@ -184,6 +184,15 @@ async def test_a_job_reads_ahead(ground: Ground) -> None:
     assert not (ground.root / "cache").exists()
 
 
+async def test_a_job_that_waits_for_comfyui_reads_ahead(ground: Ground) -> None:
+    """Its models are read before its workflow is put together, once, and counted once."""
+    async with ground.prefetch(copies=False) as prefetch, prefetch.wanted(job("a"), is_early=True):
+        await eventually(lambda: prefetch.figures.read_bytes == 10)
+        async with prefetch.wanted(job("a", "b")):
+            await eventually(lambda: prefetch.figures.read_bytes == 20)
+    assert prefetch.figures.uses == {Nearness.MEMORY: 1, Nearness.DISK: 1}
+
+
 async def test_short_memory_is_left_alone(ground: Ground) -> None:
     """A job's model that would not fit is read by ComfyUI alone, and the log says so once."""
     ground.memory = 10
