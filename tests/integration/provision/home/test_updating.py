@@ -15,13 +15,14 @@ from comfyworker.comfyui.locate import Installation
 from comfyworker.comfyui.overlay import list_packages, site_packages
 from comfyworker.comfyui.renewal import read_mark
 from comfyworker.errors import InstallFailed, InsufficientStorage
-from comfyworker.provision.config.finding import FoundConfig
+from comfyworker.provision.apply import Provisioner
 from comfyworker.provision.home import Updater, settle_comfyui
+from comfyworker.provision.options import ApplyOptions
 from comfyworker.provision.reporting import ItemStatus
 from comfyworker.provision.state import is_unchanged
 from comfyworker.settings import ProvisionSettings
 from support.eventually import eventually
-from support.git_repositories import GitRepository
+from support.git_repositories import GitRepository, node_code
 from support.homes import found, make_image, make_releases, offline, settings_for, tree_files
 from support.node_packages import make_wheel
 from support.provisioning import Ground, statuses
@@ -219,19 +220,34 @@ def updater_of_own(home: Path, releases: GitRepository) -> Updater:
     return Updater(own(home), ProvisionSettings(), Told(), repository=releases.url)
 
 
-async def test_a_config_brings_the_version_that_it_asks_for(home: Path, releases: GitRepository) -> None:
-    """`config apply` takes the same road, once; then all is as the config says."""
+async def test_a_config_brings_the_version_that_it_asks_for(
+    home: Path, releases: GitRepository, tmp_path: Path, wheels: Path
+) -> None:
+    """`config apply` takes the same road, once; packages of custom nodes lie on the volume, none in the image."""
+    make_wheel(wheels, "courtesy", "1.0")
+    pack = GitRepository(tmp_path / "repositories/ComfyUI-Greetings")
+    pack.commit({"__init__.py": node_code("Greeting"), "requirements.txt": "courtesy\ntorch>=3\n"})
+    pack.tag("v1.0.0")
     ground = Ground(home.parent, there(home))
     ground.comfyui_repository = releases.url
-    config: FoundConfig = ground.write(comfyui="v0.3.76")
-    applied = await ground.apply()
-    assert statuses(applied) == {"comfyui": ItemStatus.DONE}
+    config = ground.write(comfyui="v0.3.76", nodes=[{"url": pack.url}])
+    options = ApplyOptions(checks_imports=False)
+    provisioner = Provisioner(config, ground.place, ground.settings, ground.store, options=options)
+    applied = await provisioner.apply()
+    done = ItemStatus.DONE
+    assert statuses(applied) == {"comfyui": done, "packages": done, "ComfyUI-Greetings": done}
     assert applied.has_changed_nodes
     record = read_home(home)
     assert record is not None
     assert (record.current.ref, there(home).version) == ("v0.3.76", "0.3.76")
     ground.installation = there(home)
     assert is_unchanged(config, ground.place)
-    site = site_packages(there(home).python)
+    assert {"courtesy-1.0", "politeness-2.0", "torch-2.9.0"} <= packages_of(there(home).python)
+    assert packages_of(tmp_path / "image/.venv/bin/python") == {"torch-2.9.0"}
+
+
+def packages_of(python: Path) -> set[str]:
+    """Return the packages in an environment."""
+    site = site_packages(python)
     assert site is not None
-    assert "politeness-2.0" in list_packages(site)
+    return set(list_packages(site))
