@@ -23,6 +23,7 @@ from benchmarks.http_host import measure_http_host
 from benchmarks.idle_gaps import measure_idle_gaps
 from benchmarks.idle_load import measure_idle_load
 from benchmarks.memory import measure_memory
+from benchmarks.prefetched_models import measure_prefetched_models
 from benchmarks.preflight import measure_preflight
 from benchmarks.report import Report, Row, print_table, save_report, to_json
 from benchmarks.runpod_loop import measure_runpod_loop
@@ -45,6 +46,7 @@ MEASURES: dict[str, Callable[[Ground], Awaitable[list[Row]]]] = {
     "start": measure_start_time,
     "preflight": measure_preflight,
     "config": measure_unchanged_config,
+    "prefetch": measure_prefetched_models,
     "idle": measure_idle_load,
     "http": measure_http_host,
     "runpod": measure_runpod_loop,

@@ -39,7 +39,7 @@ class Worker:
 
     def __init__(self, pipeline: Pipeline) -> None:
         """Run jobs on `pipeline`."""
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._dialect = WorkerComfyUIDialect()
 
     async def run(self, graph: Graph) -> Answer:
@@ -49,7 +49,7 @@ class Worker:
             RuntimeError: The job failed.
         """
         request = self._dialect.parse({"input": {"workflow": graph}}, new_id=lambda: uuid.uuid4().hex)
-        result = await self._pipeline.run(request)
+        result = await self.pipeline.run(request)
         document = self._dialect.render(result)
         if result.error is not None or result.prompt_id is None:
             raise RuntimeError(document)
