@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from blake3 import blake3
 from PIL import Image
 
@@ -20,10 +21,16 @@ from support.real_comfyui import Install, RealComfyUI
 from support.serving import Serving, ready, serving
 
 
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_server(
+    _shared_comfyui: RealComfyUI, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serving]:
     """Start a server that anybody may ask."""
-    async with serving(comfyui.url, tmp_path / "state", environ={"COMFYUI_BASE_DIR": str(comfyui.base_dir)}) as server:
+    async with serving(
+        _shared_comfyui.url,
+        tmp_path_factory.mktemp("server") / "state",
+        environ={"COMFYUI_BASE_DIR": str(_shared_comfyui.base_dir)},
+    ) as server:
         await ready(server)
         yield server
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from blake3 import blake3
 from PIL import Image
 
@@ -24,11 +25,13 @@ FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 LIMIT_BYTES = 1_000_000
 
 
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_server(
+    _shared_comfyui: RealComfyUI, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serving]:
     """Start a server that anybody may ask."""
-    environ = {"COMFYUI_BASE_DIR": str(comfyui.base_dir), "ASSET_MAX_BYTES": str(LIMIT_BYTES)}
-    async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
+    environ = {"COMFYUI_BASE_DIR": str(_shared_comfyui.base_dir), "ASSET_MAX_BYTES": str(LIMIT_BYTES)}
+    async with serving(_shared_comfyui.url, tmp_path_factory.mktemp("server") / "state", environ=environ) as server:
         await ready(server)
         yield server
 
@@ -174,6 +177,7 @@ async def test_a_job_that_is_not_there(client: aiohttp.ClientSession, path: str)
 async def test_an_idempotency_key_is_taken_once(client: aiohttp.ClientSession) -> None:
     """Also for the same request; a request that was refused has not used its key up."""
     key, graph = {"Idempotency-Key": "a key"}, workflows.noise()
+    _, before = await get(client, f"{JOBS}?limit=1")
     refused, _ = await post(client, JOBS, {"workflow": {"1": {}}}, **key)
     first, job = await post(client, JOBS, {"workflow": graph}, **key)
     again, same = await post(client, JOBS, {"workflow": graph}, **key)
@@ -181,15 +185,16 @@ async def test_an_idempotency_key_is_taken_once(client: aiohttp.ClientSession) -
     assert (refused, first, again, other) == (422, 201, 422, 422)
     assert (same["error"]["code"], reused["error"]["code"]) == ("idempotency_key_reuse", "idempotency_key_reuse")
     assert same["error"]["details"]["job_id"] == job["id"]
-    _, page = await get(client, JOBS)
-    assert [entry["id"] for entry in page["jobs"]] == [job["id"]]
+    _, page = await get(client, f"{JOBS}?limit=2")
+    assert [entry["id"] for entry in page["jobs"]] == [job["id"], *(entry["id"] for entry in before["jobs"])]
     for wrong in ("", "ü", "x" * 256):
         status, envelope = await post(client, JOBS, {"workflow": workflows.noise()}, **{"Idempotency-Key": wrong})
         assert (status, envelope["error"]["code"]) == (400, "invalid_request")
 
 
-async def test_jobs_are_listed_page_by_page(client: aiohttp.ClientSession) -> None:
+async def test_jobs_are_listed_page_by_page(own_client: aiohttp.ClientSession) -> None:
     """Newest first; a cursor leads to the next page; labels and statuses leave out others; other APIs' stay away."""
+    client = own_client
     made = []
     for index in range(5):
         labels = {"parity": "even" if index % 2 == 0 else "odd", "run": "7"}
@@ -348,14 +353,19 @@ async def test_an_asset_that_goes_before_its_job_begins(client: aiohttp.ClientSe
 
 
 async def test_a_partner_key_is_nowhere_to_be_found(
-    client: aiohttp.ClientSession, server: Serving, tmp_path: Path
+    own_client: aiohttp.ClientSession, own_server: Serving, tmp_path: Path
 ) -> None:
     """It goes to ComfyUI with the job, and into no answer, log or file."""
     secret = "comfyui-partner-key-000"
-    _, job = await post(client, JOBS, {"workflow": workflows.noise(), "extra_data": {"api_key_comfy_org": secret}})
-    finished = await ended(client, job["id"])
+    _, job = await post(own_client, JOBS, {"workflow": workflows.noise(), "extra_data": {"api_key_comfy_org": secret}})
+    finished = await ended(own_client, job["id"])
     assert finished["status"] == "succeeded"
-    shown = [finished, await get(client, f"{JOBS}/{job['id']}/workflow"), await get(client, JOBS), server.log_text()]
+    shown = [
+        finished,
+        await get(own_client, f"{JOBS}/{job['id']}/workflow"),
+        await get(own_client, JOBS),
+        own_server.log_text(),
+    ]
     assert secret not in str(shown)
     kept = [path for path in (tmp_path / "state").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
     assert kept == []
@@ -401,6 +411,7 @@ async def test_a_job_of_another_api_has_its_workflow(client: aiohttp.ClientSessi
     status, refused = await get(client, f"{JOBS}/{named['id']}/workflow")
     assert (status, refused["error"]["code"]) == (404, "not_found")
     assert "brought no workflow" in refused["error"]["message"]
+    await post(client, f"/cancel/{named['id']}")  # it would sample for long
 
 
 async def test_links_lead_below_the_path_of_the_public_url(comfyui: RealComfyUI, tmp_path: Path) -> None:

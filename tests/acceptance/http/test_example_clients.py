@@ -26,11 +26,10 @@ CLIENTS = REPOSITORY / "examples/clients"
 KEY = "key-of-the-tests"
 
 
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
-    """Start a server that wants a key."""
-    async with serving(comfyui.url, tmp_path / "state", environ={"API_KEYS": KEY}) as server:
-        yield server
+@pytest.fixture(scope="module")
+def api_key() -> str:
+    """Return the key that the server wants."""
+    return KEY
 
 
 def command(name: str) -> list[str]:

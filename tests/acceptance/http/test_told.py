@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from support import workflows
 from support.eventually import eventually
@@ -18,10 +19,12 @@ OPEN = {"ALLOW_PRIVATE_URLS": "true"}
 PNG = b"\x89PNG"
 
 
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_server(
+    _shared_comfyui: RealComfyUI, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serving]:
     """Start a server that may call this machine."""
-    async with serving(comfyui.url, tmp_path / "state", environ=OPEN) as server:
+    async with serving(_shared_comfyui.url, tmp_path_factory.mktemp("server") / "state", environ=OPEN) as server:
         yield server
 
 
