@@ -212,5 +212,5 @@ async def test_what_a_start_removes_is_not_what_comes_in(tmp_path: Path) -> None
         (state / "jobs" / f"left-{number}").mkdir()
     async with service_in(state, PlainRunner(tmp_path)) as service:
         uploaded = await service.assets.upload(chunks(b"left"), owner="", name="a")
-        await eventually(lambda: not list((state / "jobs").iterdir()))
+        await eventually(lambda: not list((state / "jobs").iterdir()), within_s=60)
     assert uploaded.path.read_bytes() == b"left"
