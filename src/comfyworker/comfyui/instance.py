@@ -70,6 +70,7 @@ class ComfyUIInstance:
         self._classes: NodeClasses | None = None
         self._classes_lock = asyncio.Lock()
         self._is_ready = False
+        self._is_retired = False
         self._lives = 0
         self._doubted = asyncio.Event()
         self._broken: GpuBroken | None = None
@@ -191,17 +192,29 @@ class ComfyUIInstance:
                 return
 
     def set_ready(self) -> None:
-        """Take jobs from now on."""
+        """Take jobs from now on, unless it is retired."""
+        if self._is_retired:
+            return
         self._broken = None
         self._is_ready = True
         self.failure = None
         self.on_change()
+
+    def begin_life(self) -> None:
+        """Take jobs: a process that nobody has retired is in its place."""
+        self._is_retired = False
+        self.set_ready()
 
     def set_gone(self, failure: WorkerError | None) -> None:
         """Take no jobs; `failure` is given when it is not likely to come back soon."""
         self._is_ready = False
         self.failure = failure
         self.on_change()
+
+    def retire(self) -> None:
+        """Take no more jobs, whatever is found out about it, until another process is in its place."""
+        self._is_retired = True
+        self.set_gone(None)
 
     async def upload(self, name: str, subfolder: str, data: bytes | Path) -> None:
         """Put a file into its input folder over HTTP.
@@ -325,7 +338,7 @@ async def keep_connected(instance: ComfyUIInstance) -> AsyncIterator[None]:
             group.create_task(_read_ahead(instance), name=f"classes of {instance.name}"),
             group.create_task(_settle_doubts(instance), name=f"doubts about {instance.name}"),
         )
-        instance.set_ready()
+        instance.begin_life()
         try:
             yield
         finally:

@@ -49,11 +49,9 @@ class Renewal:
         while await asyncio.to_thread(read_mark, self._base_dir) == self._mark:  # noqa: ASYNC110  # as said
             await asyncio.sleep(_LOOK_S)
         log.info("comfyui.nodes_changed", instance=instance.name, jobs=instance.in_flight)
-        instance.set_gone(None)
-        while instance.in_flight > 0:
-            await asyncio.sleep(_IDLE_LOOK_S)  # the pool counts who holds a place there, and tells nobody else
-            if instance.is_ready:  # a doubt about it was settled meanwhile
-                instance.set_gone(None)
+        instance.retire()
+        while instance.in_flight > 0:  # noqa: ASYNC110  # the pool counts who holds a place there, and tells nobody else
+            await asyncio.sleep(_IDLE_LOOK_S)
         self.is_done = True
         await process.stop()
 

@@ -112,9 +112,12 @@ async def test_another_version_is_started_once_no_job_is_on_it(tmp_path: Path) -
         write_home(tmp_path, HomeRecord(current=TreeRecord(name="two"), previous=TreeRecord(name="one")))
         mark_nodes_changed(tmp_path)
         await eventually(lambda: not instance.is_ready)
+        instance.set_ready()  # as when a doubt is settled meanwhile: it answers, and is to end all the same
+        assert not instance.is_ready
         assert (await instance.client.system_stats())["pid"] == "one"
         instance.in_flight -= 1
         await eventually(lambda: answers_as(instance, "two"))
+        await eventually(lambda: instance.is_ready)
 
 
 async def answers_as(instance: ComfyUIInstance, name: str) -> bool:
