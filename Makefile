@@ -64,7 +64,7 @@ check: setup docs-check image-check ## Linters, types, import contracts and the 
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 test: setup comfyui object-store clients runpod vastai ## All tests, on a real ComfyUI and a real object store
-	$(BIN)/pytest -n 2 --dist loadscope
+	$(BIN)/pytest -n 4 --dist loadscope
 
 clean-root: setup comfyui ## Run the image's steps in an empty Debian; as root, with debootstrap, some minutes
 	COMFYWORKER_CLEAN_ROOT=1 $(BIN)/pytest tests/acceptance/container/test_clean_root.py

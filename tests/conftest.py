@@ -14,7 +14,7 @@ from support.object_store_azurite import AzureStore, shared_azure_store
 from support.object_store_proxy import StoreProxy
 from support.proxy import FaultProxy
 from support.real_comfyui import Install, RealComfyUI, find_install, lay_out, make_checkpoint, shared_comfyui
-from support.scheduling import make_scheduler
+from support.scheduling import make_scheduler, slowest_first
 from support.stash import ENVIRON, OWNER_PID
 
 
@@ -36,8 +36,15 @@ def pytest_configure_node(node: object) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Give all tests on the shared ComfyUI to one worker: it runs one prompt at a time, and they look at its queue."""
+    """Give the tests of a file to one worker."""
     return make_scheduler(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the workers of pytest-xdist begin with what takes long."""
+    if hasattr(config, "workerinput"):
+        slowest_first(items)
 
 
 @pytest.fixture(autouse=True)
@@ -83,12 +90,15 @@ def _shared_dir(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def _shared_comfyui(pytestconfig: pytest.Config, _shared_dir: Path) -> RealComfyUI:
-    return shared_comfyui(_shared_dir, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
+    """Start a ComfyUI for each worker of pytest-xdist: it runs one prompt at a time, and tests look at its queue."""
+    folder = _shared_dir / getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
+    folder.mkdir(exist_ok=True)
+    return shared_comfyui(folder, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
 
 
 @pytest.fixture
 def comfyui(_shared_comfyui: RealComfyUI) -> RealComfyUI:
-    """Return the real ComfyUI that all tests of the run share; a test that harms it takes `comfyui_base` instead."""
+    """Return the real ComfyUI that all tests share; a test that harms it takes `comfyui_base` instead."""
     assert _shared_comfyui.is_running(), f"an earlier test ended the shared ComfyUI:\n{_shared_comfyui.log_tail()}"
     return _shared_comfyui
 

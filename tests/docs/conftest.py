@@ -13,21 +13,11 @@ from support.docs.place import Shared
 from support.docs.reasons import summary
 from support.keeper import Plan
 from support.ports import free_port
-from support.real_comfyui import RealComfyUI, shared_comfyui
-from support.scheduling import is_page_for_acceptance
+from support.real_comfyui import RealComfyUI
 from support.shared_server import Facts, shared_server
-from support.stash import ENVIRON, OWNER_PID
+from support.stash import OWNER_PID
 
 _SMALL_JOB = b'{"input": {"workflow": {"1": {"class_type": "PreviewAny", "inputs": {"source": "docs"}}}}}'
-
-
-@pytest.fixture
-def comfyui(pytestconfig: pytest.Config, request: pytest.FixtureRequest, _shared_dir: Path) -> RealComfyUI:
-    """Return the ComfyUI of the worker of pytest-xdist that follows this page; without workers there is one."""
-    has_workers = hasattr(pytestconfig, "workerinput")
-    folder = _shared_dir / "acceptance" if has_workers and is_page_for_acceptance(request.node.nodeid) else _shared_dir
-    folder.mkdir(exist_ok=True)
-    return shared_comfyui(folder, pytestconfig.stash[OWNER_PID], pytestconfig.stash[ENVIRON])
 
 
 @pytest.fixture

@@ -336,6 +336,13 @@ async def test_a_job_is_taken_in_that_lacks_what_will_be_fetched(
     assert server.asked == []
 
 
+def put_lora(comfyui: RealComfyUI, name: str) -> None:
+    """Have a model arrive."""
+    folder = comfyui.base_dir / "models/loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(EMPTY_LORA)
+
+
 async def test_what_is_on_its_way_counts_as_there(comfyui: RealComfyUI, name: str) -> None:
     """A job is taken in whose model config.yml brings, waits for it, and runs; if it cannot be had, it is refused."""
     url = "https://example.org/a.safetensors"
@@ -348,7 +355,7 @@ async def test_what_is_on_its_way_counts_as_there(comfyui: RealComfyUI, name: st
             await pipeline.check(asked)
             job = group.create_task(pipeline.run(asked, on_progress=watch))
             await watch.until_message(f"waiting for {name}, which is being downloaded")
-            await asyncio.to_thread((comfyui.base_dir / "models/loras" / name).write_bytes, EMPTY_LORA)
+            await asyncio.to_thread(put_lora, comfyui, name)
             arrivals.ended(0)
         gone = Arrivals([ModelEntry(url=url, destination="loras", filename=f"gone-{name}")])
         gone.ended(0, JobError.of(DownloadFailed("it is gone")))
