@@ -88,7 +88,7 @@ class Watch:
         await self._until(lambda progress: progress.message == message)
 
     async def _until(self, check: Callable[[Progress], bool]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while not any(check(progress) for progress in self.snapshots):
                 self._changed.clear()
                 await self._changed.wait()

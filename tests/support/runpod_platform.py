@@ -139,11 +139,11 @@ class RunPodPlatform(WebServer):
             self._stops.append(ticket.id)
             self._news.notify_all()
 
-    async def wait(self, *tickets: Ticket, within_s: float = 60.0) -> None:
+    async def wait(self, *tickets: Ticket, within_s: float = 180.0) -> None:
         """Wait until these jobs have results."""
         await self.until(lambda: all(ticket.result is not None for ticket in tickets), within_s=within_s)
 
-    async def until(self, condition: Any, *, within_s: float = 60.0) -> None:
+    async def until(self, condition: Any, *, within_s: float = 180.0) -> None:
         """Wait until something is true of what the platform has heard."""
         async with asyncio.timeout(within_s), self._news:
             await self._news.wait_for(condition)

@@ -17,7 +17,7 @@ from support.source import REPOSITORY
 
 PYTHON = REPOSITORY / "workspace/runpod/.venv/bin/python"
 COMMAND = (str(PYTHON), "-m", "comfyworker")
-_END_WITHIN_S = 60.0
+_END_WITHIN_S = 180.0
 _UP_WITHIN_S = 60.0
 
 

@@ -17,8 +17,8 @@ from support.command import COMMAND, environment
 from support.eventually import eventually
 
 _UP = re.compile(r"serves (http://\S+)")
-_UP_WITHIN_S = 60.0
-_STOP_WITHIN_S = 60.0
+_UP_WITHIN_S = 180.0
+_STOP_WITHIN_S = 180.0
 
 
 class Serving:

@@ -63,7 +63,7 @@ class WebhookReceiver(WebServer):
 
     async def wait(self, count: int) -> list[Arrival]:
         """Return the first `count` arrivals when there are that many."""
-        async with asyncio.timeout(60), self._news:
+        async with asyncio.timeout(180), self._news:
             await self._news.wait_for(lambda: len(self.arrived) >= count)
         return self.arrived[:count]
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from support.eventually import eventually
 from support.real_comfyui import RealComfyUI
-from support.serving import Serving, get, serving, session
+from support.serving import Serving, get, ready, serving, session
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,9 @@ async def client(server: Serving) -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def own_server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
     """Start a server for one test, which keeps its state in `tmp_path / "state"`."""
-    async with serving(comfyui.url, tmp_path / "state") as server:
+    environ = {"COMFYUI_BASE_DIR": str(comfyui.base_dir)}
+    async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
+        await ready(server)
         yield server
 
 

@@ -51,11 +51,11 @@ def pixel(data: str) -> object:
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_job_from_submission_to_its_files(server: Serving, tmp_path: Path, mode: str) -> None:
+async def test_a_job_from_submission_to_its_files(own_server: Serving, tmp_path: Path, mode: str) -> None:
     """`run` polls to the end; outputs are read whole, in part, into a file, and have a URL; the graph comes back."""
     graph, saved = workflows.colour((11, 22, 33), batch_size=2), tmp_path / "saved.png"
     job_id, outputs, part, _, url, workflow, listed, error = await returned(
-        server.url,
+        own_server.url,
         mode,
         [
             step("run", graph=graph),
@@ -75,12 +75,12 @@ async def test_a_job_from_submission_to_its_files(server: Serving, tmp_path: Pat
     assert [pixel(out["data"]) for out in outputs] == [(11, 22, 33)] * 2
     assert [out["size_bytes"] for out in outputs] == [len(base64.b64decode(out["data"])) for out in outputs]
     assert (base64.b64decode(part), saved.read_bytes()) == (b"PNG", base64.b64decode(outputs[0]["data"]))
-    assert url == f"{server.url}/api/v2/assets/{outputs[0]['id']}/content"
+    assert url == f"{own_server.url}/api/v2/assets/{outputs[0]['id']}/content"
     assert (workflow, listed, error) == ([graph, "api"], [[job_id, "succeeded", {}, True]], None)
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_an_upload_goes_into_the_workflow(server: Serving, tmp_path: Path, mode: str) -> None:
+async def test_an_upload_goes_into_the_workflow(own_server: Serving, tmp_path: Path, mode: str) -> None:
     """An asset that stands in the place of a file's name is what the node loads; equal bytes are sent once."""
     red, blue = png((255, 0, 0)), tmp_path / "blue.png"
     blue.write_bytes(png((0, 0, 255)))
@@ -98,7 +98,7 @@ async def test_an_upload_goes_into_the_workflow(server: Serving, tmp_path: Path,
         step("commit", name="again"),
         step("asset_url", name="red"),
     ]
-    answers = await returned(server.url, mode, steps, home=tmp_path)
+    answers = await returned(own_server.url, mode, steps, home=tmp_path)
     first, second, workflow, uploaded, again, url = (answers[index] for index in (4, 6, 7, 8, 9, 10))
     assert (pixel(first[0]["data"]), pixel(second[0]["data"])) == ((0, 255, 255), (255, 255, 0))
     assert workflow[0]["1"]["inputs"]["image"]["__type"] == "core/ASSET"
@@ -107,7 +107,7 @@ async def test_an_upload_goes_into_the_workflow(server: Serving, tmp_path: Path,
         digest, True, digest, False,
     )  # fmt: skip
     assert (uploaded["id"] != again["id"], again["file_path"]) == (True, "other name.png")
-    assert url == f"{server.url}/api/v2/assets/{uploaded['id']}/content"
+    assert url == f"{own_server.url}/api/v2/assets/{uploaded['id']}/content"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -154,11 +154,11 @@ async def test_assets_are_asked_for_and_deleted(server: Serving, tmp_path: Path,
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_events_tell_the_whole_job(server: Serving, tmp_path: Path, mode: str) -> None:
+async def test_events_tell_the_whole_job(own_server: Serving, tmp_path: Path, mode: str) -> None:
     """Status, progress that never falls, and each output, up to the end; the labels are on the job."""
     graph = workflows.wait(steps=3, rgb=(1, 2, 3))
     _, events, labels, status, outputs, found = await returned(
-        server.url,
+        own_server.url,
         mode,
         [
             step("submit", graph=graph, metadata={"client": "acme", "run": "7"}),
@@ -206,7 +206,7 @@ async def test_a_running_job_is_canceled(server: Serving, tmp_path: Path, mode: 
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_errors_are_those_that_the_library_knows(server: Serving, tmp_path: Path, mode: str) -> None:
+async def test_errors_are_those_that_the_library_knows(own_server: Serving, tmp_path: Path, mode: str) -> None:
     """What ComfyUI would refuse is refused on submission; a node that fails fails its job, and is named."""
     good, unknown = workflows.noise(), {"1": workflows.node("NoSuchClass")}
     key = "the-same-key"
@@ -221,7 +221,7 @@ async def test_errors_are_those_that_the_library_knows(server: Serving, tmp_path
         step("submit", graph=workflows.failing("ValueError", "by a test")),
         step("result"),
     ]
-    answers = await calls(server.url, mode, steps, home=tmp_path)
+    answers = await calls(own_server.url, mode, steps, home=tmp_path)
     raised = [(answer["raised"]["class"], answer["raised"]["code"]) for answer in answers if "raised" in answer]
     assert raised == [
         ("InvalidWorkflow", "invalid_workflow"),
