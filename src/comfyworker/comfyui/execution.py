@@ -79,6 +79,7 @@ class PromptExecution:
         self._reconnect_delay_s = settings.websocket_reconnect_delay_s
         self._quiet_s = _QUIET_S
         self._openings = self._breaks = 0
+        self._is_from_history = False
         self._failures = 0
         self._is_sent = False
         self._is_known = False
@@ -206,6 +207,27 @@ class PromptExecution:
             else:
                 if self._socket.openings != openings and self._abort is None:
                     await self._repair()
+        has_gaps = not self._tracker.is_decided or self._socket.openings != self._openings
+        if has_gaps and not self._is_from_history:
+            await self._fill_gaps()
+
+    async def _fill_gaps(self) -> None:
+        """Take over from the history what events before the last one may have told while there was no connection.
+
+        ComfyUI puts the prompt into its history before it sends the last event.
+        """
+        while True:
+            try:
+                entry = await self._client.history(self._prompt_id)
+            except ComfyUIUnreachable as error:
+                self._note_failure(error)
+                await asyncio.sleep(_POLL_S)  # it has the answer, if it is still the same one
+                continue
+            if entry is not None:
+                self._report(self._tracker.complete_from_history(entry))
+            elif self._tracker.is_successful:
+                raise self._lost()  # There may be outputs that nobody has told of.
+            return
 
     def _look_at(self) -> float:
         """Return the time (`perf_counter`) at which to ask, if no word comes before.
@@ -226,16 +248,19 @@ class PromptExecution:
         try:
             is_there = await self._look()
         except ComfyUIUnreachable as error:
-            self._failures += 1
-            log.info("execution.look_failed", failures=self._failures, error=error.message)
-            if self._failures >= self._settings.websocket_reconnect_attempts:
-                # Not the same error again: NotConnected would say that nothing was submitted.
-                raise ComfyUIUnreachable(error.message, hint=error.hint, details=error.details) from error
+            self._note_failure(error)
             return
         self._failures = 0
         if not is_there and not self._tracker.is_finished and self._abort is None:
             raise self._lost()
         self._quiet_s = min(self._quiet_s * 2, _QUIET_MAX_S)
+
+    def _note_failure(self, error: ComfyUIUnreachable) -> None:
+        self._failures += 1
+        log.info("execution.look_failed", failures=self._failures, error=error.message)
+        if self._failures >= self._settings.websocket_reconnect_attempts:
+            # Not the same error again: NotConnected would say that nothing was submitted.
+            raise ComfyUIUnreachable(error.message, hint=error.hint, details=error.details) from error
 
     def _lost(self) -> ComfyUICrashed | JobCanceled:
         if self._socket.breaks == self._breaks:
@@ -263,6 +288,7 @@ class PromptExecution:
         entry = await self._client.history(self._prompt_id)
         if entry is not None and not self._tracker.is_finished:
             log.info("execution.repaired")
+            self._is_from_history = True
             self._report(self._tracker.complete_from_history(entry))
         return entry is not None
 

@@ -94,6 +94,11 @@ class PromptTracker:
         """Whether ComfyUI is through with the prompt, well or not."""
         return self.finished_at is not None
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether ComfyUI has said how the prompt ended."""
+        return self.is_successful or self.is_interrupted or self.failure is not None
+
     def feed(self, event_type: str, payload: Payload) -> Progress | None:
         """Take one event; return the new progress if it changed, else None."""
         handler = self._handlers.get(event_type)
@@ -115,8 +120,9 @@ class PromptTracker:
     def complete_from_history(self, entry: Payload) -> Progress | None:
         """Take what `/history/{prompt_id}` says of the finished prompt; return the new progress if it changed.
 
-        The history's outputs are the same that `executed` events would have brought.
+        The history's outputs are the same that `executed` events would have brought, and its messages those of events.
         """
+        self.blocked = ()
         outputs = entry.get("outputs") or {}
         self.outputs.update({str(node): output for node, output in outputs.items() if isinstance(output, Mapping)})
         status = entry.get("status") or {}
@@ -211,7 +217,8 @@ class PromptTracker:
         self._step = self._steps = None
 
     def _finish(self) -> None:
-        self.finished_at = time.perf_counter()
+        if self.finished_at is None:
+            self.finished_at = time.perf_counter()
 
     def _snapshot(self) -> Progress | None:
         partial = self._fraction

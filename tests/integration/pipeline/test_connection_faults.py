@@ -39,6 +39,17 @@ async def test_websocket_cut_just_before_the_end(comfyui: RealComfyUI, proxy: Fa
     assert_colour(result, (4, 5, 6))
 
 
+@pytest.mark.parametrize("lost", ["executed", "execution_success"])
+async def test_an_event_lost_while_the_websocket_came_back(comfyui: RealComfyUI, proxy: FaultProxy, lost: str) -> None:
+    """The last event of all arrives, so nothing is silent; what came before it is taken from the history."""
+    cut = proxy.cut_socket(frame("progress"))
+    proxy.swallow(frame(lost))
+    async with pipeline_on(comfyui, proxy.url) as pipeline:
+        result = await pipeline.run(request(workflows.wait(steps=20, seconds_per_step=0.05, rgb=(6, 5, 4))))
+    assert cut.hits == 1
+    assert_colour(result, (6, 5, 4))
+
+
 async def test_websocket_cut_and_refused_for_a_while(comfyui: RealComfyUI, proxy: FaultProxy) -> None:
     """While no WebSocket can be had, the worker asks over HTTP, and the job succeeds."""
     async with pipeline_on(comfyui, proxy.url, WEBSOCKET_RECONNECT_ATTEMPTS="100") as pipeline:
