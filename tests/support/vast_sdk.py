@@ -22,6 +22,7 @@ from support.vast_worker import vast_variables
 INSTALL = REPOSITORY / "workspace/vastai"
 SCRIPTS = REPOSITORY / "tests/clients"
 _LONGEST_LINE = 2**28
+_END_WITHIN_S = 60.0
 
 
 def sdk_python() -> Path:
@@ -112,6 +113,11 @@ async def vast_client(platform: VastPlatform, home: Path) -> AsyncIterator[VastC
             yield client
             assert process.stdin is not None
             process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_WITHIN_S):
+                    await process.wait()
+            if process.returncode is None:
+                process.kill()  # it waits for calls that nobody answers any more
     except BaseExceptionGroup as faults:
         raise faults.exceptions[0] from None  # A test that fails shows its own words.
     finally:
