@@ -149,15 +149,16 @@ def envelope(platform: VastPlatform, payload: object, *, session: object = None,
 
 async def settle(platform: VastPlatform, client: aiohttp.ClientSession, workflow: object) -> None:
     """Have the platform told of all that was, by one more small job, and forget it; its last report is kept."""
+    await hear_all(platform, client, workflow)
+    await eventually(lambda: any(status["cur_perf"] % 1 == _MARKER for status in platform.statuses), within_s=30)
+    await platform.forget()
+    platform.arrived[-1].body["cur_perf"] = 0.0  # that was of before
+
+
+async def hear_all(platform: VastPlatform, client: aiohttp.ClientSession, workflow: object) -> None:
+    """Have the platform told of each request that has ended: they are told in order, and one more small job is last."""
     asked = envelope(platform, {"input": {"workflow_json": workflow}, "expected_time": _MARKER_TIME_S})
     index = asked["auth_data"]["request_idx"]
     code, answer = await post(client, "/generate/sync", asked)
     assert code == HTTPStatus.OK, answer
-
-    def is_told() -> bool:
-        ended = any(told["request_idx"] == index for told in platform.deletes)
-        return ended and any(status["cur_perf"] % 1 == _MARKER for status in platform.statuses)
-
-    await eventually(is_told, within_s=30)
-    await platform.forget()
-    platform.arrived[-1].body["cur_perf"] = 0.0  # that was of before
+    await eventually(lambda: any(told["request_idx"] == index for told in platform.deletes), within_s=30)
