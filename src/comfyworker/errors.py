@@ -365,3 +365,8 @@ class InternalError(WorkerError):
     """A fault in the worker itself; the log has the traceback."""
 
     code = "internal_error"
+
+
+def broken() -> InternalError:
+    """Return the error for a fault of the worker's own, of which nothing but that is told."""
+    return InternalError("a fault in the worker itself", hint="The worker's log has the cause.")

@@ -28,10 +28,10 @@ from comfyworker.delivery.undelivered import Undelivered
 from comfyworker.errors import (
     ComfyUICrashed,
     ComfyUIUnavailable,
-    InternalError,
     InvalidWorkflow,
     JobTimeout,
     WorkerError,
+    broken,
 )
 from comfyworker.finishing import finish
 from comfyworker.inputs.prepare import DecodedFile, prepare_files
@@ -161,9 +161,7 @@ class Pipeline:
                 result = job.failed(error)
             except Exception:
                 log.exception("job.broke", stage=job.stage)
-                result = job.failed(
-                    InternalError("a fault in the worker itself", hint="The worker's log has the cause.")
-                )
+                result = job.failed(broken())
             job.log_end(result)
             if time.monotonic() - self._swept_at > _SWEEP_EVERY_S:
                 self._sweep()

@@ -14,29 +14,14 @@ import yaml
 from support import workflows
 from support.command import Done, call, environment, start, stop
 from support.eventually import eventually
-from support.git_repositories import GitRepository, GitServer
+from support.git_repositories import GitRepository, GitServer, dimming_node_code
 from support.model_server import Model, ModelServer
 from support.node_packages import make_overlay
 from support.ports import free_port
 from support.real_comfyui import CHECKPOINT_NAME, Install
 from support.serving import post, ready, serving, session
 
-PACK = """
-class TestsDimmed:
-    CATEGORY = "tests"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"image": ("IMAGE",)}}
-
-    def run(self, image):
-        return (image * 0.5,)
-
-
-NODE_CLASS_MAPPINGS = {"TestsDimmed": TestsDimmed}
-"""
+PACK = dimming_node_code("TestsDimmed")
 MODEL = "served.safetensors"
 BIG = os.urandom(32_000_000)
 APPLY_WITHIN_S = 200.0

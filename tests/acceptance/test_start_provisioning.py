@@ -15,7 +15,7 @@ from comfyworker.provision.download import Download, find_leftovers, kept_bytes
 from support import workflows
 from support.command import COMMAND, environment
 from support.eventually import eventually
-from support.git_repositories import GitRepository, node_code
+from support.git_repositories import GitRepository, dimming_node_code, node_code
 from support.model_server import Model, ModelServer
 from support.node_packages import make_overlay
 from support.ports import free_port
@@ -30,22 +30,7 @@ WITHIN_S = 60.0
 MODEL = "held.pth"
 BODY = bytes(range(256)) * 4096 * 16  # 16 MiB
 HELD_AFTER_BYTES = 9 * 1024 * 1024
-PACK = """
-class TestsGrey:
-    CATEGORY = "tests"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {"image": ("IMAGE",)}}
-
-    def run(self, image):
-        return (image * 0.5,)
-
-
-NODE_CLASS_MAPPINGS = {"TestsGrey": TestsGrey}
-"""
+PACK = dimming_node_code("TestsGrey")
 GATE = """
 import pathlib, time
 

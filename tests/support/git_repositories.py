@@ -29,6 +29,22 @@ class {name}:
 
 NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
 """
+_DIMMING_CODE = """
+class {name}:
+    CATEGORY = "tests"
+    FUNCTION = "run"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {{"required": {{"image": ("IMAGE",)}}}}
+
+    def run(self, image):
+        return (image * 0.5,)
+
+
+NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
+"""
 _ENVIRONMENT = {
     "GIT_AUTHOR_NAME": "Tests", "GIT_AUTHOR_EMAIL": "tests@example.org", "GIT_COMMITTER_NAME": "Tests",
     "GIT_COMMITTER_EMAIL": "tests@example.org", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
@@ -38,6 +54,11 @@ _ENVIRONMENT = {
 def node_code(name: str, text: str = "hello") -> str:
     """Return an `__init__.py` that brings one class of nodes, which returns `text`."""
     return NODE_CODE.format(name=name, text=text)
+
+
+def dimming_node_code(name: str) -> str:
+    """Return an `__init__.py` that brings one class of nodes, which makes pictures half as bright."""
+    return _DIMMING_CODE.format(name=name)
 
 
 def git(folder: Path, *args: str) -> str:

@@ -6,9 +6,8 @@ the next start made of that.
 """
 
 import asyncio
+import functools
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from comfyworker.comfyui.home import is_home, trees_folder
 from comfyworker.provision.home import settle_comfyui
 from comfyworker.settings import ProvisionSettings
 from support.homes import found, settings_for
+from support.killing import run_and_die
 
 POINTS = frozenset({"os.rename", "os.link", "subprocess.Popen"})
 
@@ -25,23 +25,9 @@ async def settle(home: Path, image: Path) -> None:
     await settle_comfyui(settings_for(home, image), ProvisionSettings(), cwd=home.parent)
 
 
-def settle_and_die(home: Path, image: Path, number: int) -> bool:
-    """Place it in a process that is killed at its point `number`; return whether it came so far."""
-    pid = os.fork()
-    if pid == 0:
-        seen = 0
-
-        def hook(event: str, _: tuple[object, ...]) -> None:
-            nonlocal seen
-            if event in POINTS:
-                seen += 1
-                if seen == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        asyncio.run(settle(home, image))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+def is_point(event: str, _: tuple[object, ...]) -> bool:
+    """Tell whether something is given its name, or a program is started."""
+    return event in POINTS
 
 
 def look(home: Path, image: Path) -> dict[str, object]:
@@ -64,7 +50,7 @@ def main() -> None:
     while True:
         home = root / str(number) / "ComfyUI"
         home.parent.mkdir()
-        if not settle_and_die(home, image, number):
+        if not run_and_die(functools.partial(settle, home, image), is_point, number):
             return
         was_home = is_home(home)
         asyncio.run(settle(home, image))

@@ -6,18 +6,19 @@ the next update made of it.
 """
 
 import asyncio
+import functools
 import json
-import os
 import shutil
-import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from comfyworker.comfyui.locate import Installation
 from comfyworker.provision.entries import NodeEntry
 from comfyworker.provision.nodes import NodePacks
 from comfyworker.provision.reporting import SilentReporter
 from comfyworker.settings import ProvisionSettings
+from support.killing import run_and_die
 
 POINTS = frozenset({"os.rename", "os.link", "os.mkdir", "os.symlink", "shutil.rmtree"})
 GIT_POINTS = frozenset({"fetch", "checkout"})
@@ -29,23 +30,9 @@ async def update(installation: Installation, url: str) -> None:
     await packs.place(await packs.resolve(NodeEntry(url=url)))
 
 
-def update_and_die(installation: Installation, url: str, number: int) -> bool:
-    """Run an update in a process that is killed at its point `number`; return whether it came so far."""
-    pid = os.fork()
-    if pid == 0:
-        seen = 0
-
-        def hook(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal seen
-            if event in POINTS or (event == "subprocess.Popen" and not GIT_POINTS.isdisjoint(list(arguments[1]))):  # type: ignore[call-overload]  # its command
-                seen += 1
-                if seen == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        asyncio.run(update(installation, url))
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+def is_point(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Tell whether the disk is changed, or git changes it."""
+    return event in POINTS or (event == "subprocess.Popen" and not GIT_POINTS.isdisjoint(arguments[1]))
 
 
 def look(custom_nodes: Path) -> dict[str, str]:
@@ -69,7 +56,7 @@ def main() -> None:
         number += 1
         shutil.rmtree(custom_nodes, ignore_errors=True)
         shutil.copytree(before, custom_nodes, symlinks=True)
-        was_killed = update_and_die(installation, url, number)
+        was_killed = run_and_die(functools.partial(update, installation, url), is_point, number)
         left = look(custom_nodes)
         asyncio.run(update(installation, url))
         names = sorted(entry.name for entry in custom_nodes.iterdir())

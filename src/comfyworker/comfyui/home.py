@@ -7,9 +7,6 @@ ComfyUI takes the place of the one before by one rename of one small file, and g
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from comfyworker.comfyui.install_record import HOME_NOTE, UNFINISHED_NAME
 from comfyworker.comfyui.model_places import KNOWN_VOLUMES, Origin
+from comfyworker.replacing import replace_file
 from comfyworker.settings import ComfyUISettings
 
 OWN_FOLDER = ".comfyworker"
@@ -106,16 +104,7 @@ def write_home(home: Path, record: HomeRecord) -> None:
     """
     path = home / HOME_NOTE
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
-    try:
-        with draft.open("wb") as file:
-            file.write(record.model_dump_json(indent=1, exclude_none=True).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    replace_file(path, record.model_dump_json(indent=1, exclude_none=True).encode(), is_durable=True)
 
 
 def tree_path(home: Path, name: str) -> Path:

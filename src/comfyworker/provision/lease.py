@@ -22,6 +22,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from comfyworker.finishing import in_thread
+from comfyworker.replacing import replace_file
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -253,12 +254,7 @@ def _replace(path: Path, lease: _Lease) -> bool:
 
 
 def _put(path: Path, lease: _Lease) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
-    try:
-        draft.write_bytes(lease.model_dump_json().encode())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_file(path, lease.model_dump_json().encode())
 
 
 def _draft(path: Path, lease: _Lease) -> Path | None:

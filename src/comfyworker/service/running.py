@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import structlog
 
-from comfyworker.errors import InsufficientStorage, InternalError, WorkerError
+from comfyworker.errors import InsufficientStorage, InternalError, WorkerError, broken
 from comfyworker.jobs import JobResult, JobStatus
 from comfyworker.service.endings import canceled
 from comfyworker.service.events import Event, EventKind, StatusChange
@@ -347,9 +347,7 @@ class Running:
             return JobResult.refused(record.id, error)
         except Exception:
             log.exception("service.runner_broke", job_id=record.id)
-            return JobResult.refused(
-                record.id, InternalError("a fault in the worker itself", hint="The worker's log has the cause.")
-            )
+            return JobResult.refused(record.id, broken())
 
     async def _insist(self, write: Callable[[], Awaitable[None]], job: LiveJob) -> bool:
         """Write until the disk takes it; return False if it did not before the service stopped."""

@@ -157,6 +157,7 @@ async def test_a_job_that_has_ended_evicts_too(ground: Ground) -> None:
             async with prefetch.wanted(job(name)):
                 pass
         await eventually(lambda: ground.is_copied("b.safetensors", "c.safetensors"))
+    assert prefetch.figures.evicted_files == 1
 
 
 async def test_what_does_not_fit_is_read_ahead(ground: Ground) -> None:
@@ -254,8 +255,10 @@ async def test_a_worker_that_ends_leaves_no_draft(ground: Ground) -> None:
 async def test_before_it_knows_where_models_are_it_does_nothing(ground: Ground) -> None:
     """Jobs may come before ComfyUI was looked for."""
     hints = Hints(recent=RecentModels(lambda: [ground.root]), of_config=lambda: (), sha256_of=lambda _file: None)
+    has_begun = False
     async with ModelPrefetch(READ_AHEAD, hints).wanted(job("a")):
-        pass
+        has_begun = True
+    assert has_begun
 
 
 async def test_a_fault_of_ours_ends_prefetching_alone(ground: Ground) -> None:

@@ -116,11 +116,14 @@ async def test_a_damaged_lease_is_taken_over(tmp_path: Path) -> None:
     """What cannot be read belongs to nobody."""
     (tmp_path / LEASE_NAME).write_bytes(b"{")
     async with hold_lease(tmp_path, on_wait=Waiter(), beat_s=0.02, expires_s=0.1):
-        pass
+        assert (tmp_path / LEASE_NAME).read_bytes() != b"{"
+    assert not (tmp_path / LEASE_NAME).exists()
 
 
 async def test_a_disk_that_cannot_be_written_needs_no_lease(tmp_path: Path) -> None:
     """There is nothing to share there: the work begins, and says itself what is wrong."""
     (tmp_path / "file").touch()
+    has_begun = False
     async with hold_lease(tmp_path / "file/state", on_wait=Waiter()):
-        pass
+        has_begun = True
+    assert has_begun

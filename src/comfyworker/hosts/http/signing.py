@@ -13,6 +13,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from comfyworker.errors import Forbidden
+from comfyworker.replacing import replace_file
 
 _KEY_FILE = "signing.key"
 _KEY_BYTES = 32
@@ -66,8 +67,5 @@ def load_signer(folder: Path) -> UrlSigner:
         key = b""
     if len(key) != _KEY_BYTES:
         key = secrets.token_bytes(_KEY_BYTES)
-        fresh = file.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(key)
-        fresh.replace(file)
+        replace_file(file, key, mode=0o600)
     return UrlSigner(key)

@@ -10,7 +10,7 @@ import structlog
 
 from comfyworker.delivery.choosing import ArtifactSink
 from comfyworker.dialects import Dialect, choose_dialect, dialect_named
-from comfyworker.errors import InternalError, WorkerError
+from comfyworker.errors import WorkerError, broken
 from comfyworker.hosts.runpod.limits import limit_for_id
 from comfyworker.hosts.runpod.outcome import Answer, make_answer
 from comfyworker.hosts.runpod.submission import job_id_of, read_job
@@ -76,8 +76,3 @@ def spoken_for(job: Mapping[str, object], settings: Settings) -> Dialect:
         return choose_dialect(job, default=settings.job.response_format)
     except WorkerError:
         return dialect_named(settings.job.response_format)
-
-
-def broken() -> InternalError:
-    """Return the error for a fault of the worker's own."""
-    return InternalError("a fault in the worker itself", hint="The worker's log has the cause.")

@@ -16,8 +16,9 @@ import aiohttp
 import stamina
 import structlog
 
+from comfyworker.errors import broken
 from comfyworker.finishing import finish
-from comfyworker.hosts.runpod.answering import answer_of, broken
+from comfyworker.hosts.runpod.answering import answer_of
 from comfyworker.hosts.runpod.crossing import Crossing
 from comfyworker.hosts.runpod.engine import Engine
 from comfyworker.hosts.runpod.gate import Gate

@@ -16,8 +16,7 @@ import structlog
 
 from comfyworker.comfyui.pool import ComfyUIPool
 from comfyworker.delivery.choosing import Deliveries
-from comfyworker.errors import WorkerError
-from comfyworker.hosts.runpod.answering import broken
+from comfyworker.errors import WorkerError, broken
 from comfyworker.hosts.runpod.health import wait_given_up, wait_ready
 from comfyworker.hosts.runpod.limits import answer_limit_bytes
 from comfyworker.hosts.runpod.work import Work, WorkListener

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from comfyworker.errors import InvalidSettings, WorkerError
-from comfyworker.hosts.runpod.answering import broken
+from comfyworker.errors import InvalidSettings, WorkerError, broken
 from comfyworker.hosts.runpod.crossing import Crossing
 from comfyworker.hosts.runpod.desk import Desk
 from comfyworker.hosts.runpod.engine import Engine

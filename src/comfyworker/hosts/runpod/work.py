@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from comfyworker.errors import WorkerError, WorkerRestarted
-from comfyworker.hosts.runpod.answering import answer_job, answer_of, broken, spoken_for
+from comfyworker.errors import WorkerError, WorkerRestarted, broken
+from comfyworker.hosts.runpod.answering import answer_job, answer_of, spoken_for
 from comfyworker.hosts.runpod.outcome import Answer
 from comfyworker.hosts.runpod.pieces import Pieces
 from comfyworker.hosts.runpod.progress import ProgressReports, SendProgress

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,7 +31,8 @@ async def test_an_update_may_be_killed_at_any_point(
     repository.commit({"one.py": "2", "two.py": "2"})
     repository.tag("v2")
     command = [sys.executable, str(TESTS / "support/killed_update.py"), installation.model_dump_json(), repository.url]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    environ = {**os.environ, "PYTHONPATH": str(TESTS)}
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, env=environ, check=False)
     assert done.returncode == 0, done.stderr
     seen = [json.loads(line) for line in done.stdout.splitlines()]
     killed = [one for one in seen if one["killed"]]
