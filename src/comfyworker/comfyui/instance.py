@@ -72,6 +72,7 @@ class ComfyUIInstance:
         self._is_ready = False
         self._is_retired = False
         self._lives = 0
+        self._launched = asyncio.Event()
         self._doubted = asyncio.Event()
         self._broken: GpuBroken | None = None
         self._has_broken = asyncio.Event()
@@ -144,6 +145,14 @@ class ComfyUIInstance:
         if self._socket is not None:
             self._socket.abort(error)
 
+    def set_launched(self) -> None:
+        """Say that its process was started."""
+        self._launched.set()
+
+    async def wait_launched(self) -> None:
+        """Wait until its process was started for the first time, or it is known that it will not be soon."""
+        await self._launched.wait()
+
     async def wait_doubted(self) -> None:
         """Wait until there is reason to doubt that ComfyUI still answers; each doubt is told once."""
         await self._doubted.wait()
@@ -209,6 +218,7 @@ class ComfyUIInstance:
         """Take no jobs; `failure` is given when it is not likely to come back soon."""
         self._is_ready = False
         self.failure = failure
+        self._launched.set()
         self.on_change()
 
     def retire(self) -> None:

@@ -144,6 +144,12 @@ class ComfyUIPool:
         """Whether no ComfyUI is started yet, since something must be done before."""
         return self._preparation is not None and not self._preparation.is_done
 
+    async def wait_launched(self) -> None:
+        """Wait until the processes of all ComfyUIs were started; those that run elsewhere are not waited for."""
+        if not self._settings.api_urls:
+            for instance in self.instances:
+                await instance.wait_launched()
+
     async def wait_changed(self) -> None:
         """Wait until something changes about which ComfyUIs take jobs; whoever calls has just looked at `instances`."""
         self._changed.clear()

@@ -71,6 +71,7 @@ async def supervise(instance: ComfyUIInstance, installation: Installation, optio
                 plan.command, name=instance.name, environment=plan.environment, cwd=plan.cwd, grace_s=options.grace_s
             )
             async with process:
+                instance.set_launched()
                 failure = await _run_once(instance, process, renewal, plan.url)
             has_been_ready = has_been_ready or failure is None
             if renewal.is_done:

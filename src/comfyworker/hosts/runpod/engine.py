@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from comfyworker.settings import Settings
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 _END_WITHIN_S: Final = 60.0
+_LAUNCH_WITHIN_S: Final = 2.0
 
 
 class Engine:
@@ -146,9 +148,11 @@ class Engine:
             group = await asyncio.TaskGroup().__aenter__()
             watch = group.create_task(self._watch(worker.pipeline.pool), name="watch over ComfyUI")
             self._jobs, self._worker = group, worker
-            # The tasks that start ComfyUI come as far as to its process: the import of the SDK, which comes next in
-            # the main thread, would keep them waiting for 0.2 s.
-            await asyncio.sleep(0)
+            # The import of the SDK, which comes next in the main thread, would keep the start of ComfyUI's process
+            # waiting for 0.2 s. What takes longer than this is other work, as of custom nodes, and goes on meanwhile.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAUNCH_WITHIN_S):
+                    await worker.pipeline.pool.wait_launched()
             self._opened.set_result(None)
             try:
                 if not self._is_stopped:  # before there was a loop to tell
