@@ -36,7 +36,9 @@ def environment(comfyui: RealComfyUI | None = None, **variables: str) -> dict[st
 
     Without one no job can leave anything behind, so there is no state folder either.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMFY", "PYTEST_"))}
+    # MAKE…: a `make` of a test that `make test` runs would take itself for a part of that one, and talk of it.
+    own = ("COMFY", "PYTEST_", "MAKE", "MFLAGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     kept["STATE_DIR"] = os.devnull
     if comfyui is not None:
         kept |= {"COMFY_API_URL": comfyui.url, "COMFYUI_BASE_DIR": str(comfyui.base_dir)}
