@@ -15,6 +15,9 @@ VARIANT ?= base
 NAME ?= comfyworker
 IMAGE_OPTIONS = $(if $(TAG),--tag '$(TAG)') $(if $(DRY_RUN),--dry-run)
 
+# Some images set this; hundreds of the tests' processes would each compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup comfyui object-store clients runpod vastai demo test bench check docs docs-check format lock
 .PHONY: image deploy clean-root image-check hooks

@@ -37,7 +37,7 @@ def environment(comfyui: RealComfyUI | None = None, **variables: str) -> dict[st
     Without one no job can leave anything behind, so there is no state folder either.
     """
     # MAKE…: a `make` of a test that `make test` runs would take itself for a part of that one, and talk of it.
-    own = ("COMFY", "PYTEST_", "MAKE", "MFLAGS")
+    own = ("COMFY", "PYTEST_", "PYTHON", "MAKE", "MFLAGS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     kept["STATE_DIR"] = os.devnull
     if comfyui is not None:
