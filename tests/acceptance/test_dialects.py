@@ -1,6 +1,8 @@
 """The request examples of the clients that we serve, as they send them, through `comfyworker handle` on a ComfyUI.
 
-Only what the examples leave open is filled in: the workflow where they show `{ ... }`, with the tests' checkpoint.
+Only what the examples leave open is filled in: the workflow where they show `{ ... }`, and the worker's default one,
+with the tests' checkpoint. Where an example asks for a large picture, that workflow samples at a quarter of its size
+and enlarges what came of it: a CPU needs a minute for the whole.
 """
 
 import base64
@@ -44,19 +46,33 @@ def text_to_image(prefix: str) -> Graph:
 
 
 def flux(prefix: str) -> Graph:
-    """A workflow built as those for Flux are: 6 is the prompt, 25 the noise, 27 the size."""
+    """A workflow built as those for Flux are: 6 is the prompt, 25 the noise, 27 the size; its picture is enlarged."""
     sampler: dict[str, Any] = {"noise": ["25", 0], "guider": ["22", 0], "sampler": ["16", 0], "sigmas": ["17", 0]}
     return {
         "6": node("CLIPTextEncode", text="", clip=["30", 1]),
         "8": node("VAEDecode", samples=["13", 0], vae=["30", 2]),
-        "9": node("SaveImage", images=["8", 0], filename_prefix=prefix),
-        "13": node("SamplerCustomAdvanced", **sampler, latent_image=["27", 0]),
+        "9": node("SaveImage", images=["32", 0], filename_prefix=prefix),
+        "13": node("SamplerCustomAdvanced", **sampler, latent_image=["31", 0]),
         "16": node("KSamplerSelect", sampler_name="euler"),
         "17": node("BasicScheduler", model=["30", 0], scheduler="simple", steps=1, denoise=1.0),
         "22": node("BasicGuider", model=["30", 0], conditioning=["6", 0]),
         "25": node("RandomNoise", noise_seed=1),
         "27": node("EmptySD3LatentImage", width=64, height=64, batch_size=1),
         "30": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT_NAME),
+        "31": node("LatentUpscaleBy", samples=["27", 0], upscale_method="nearest-exact", scale_by=0.25),
+        "32": node("ImageScaleBy", image=["8", 0], upscale_method="nearest-exact", scale_by=4.0),
+    }
+
+
+def enlarging() -> Graph:
+    """ComfyUI's default workflow, whose picture is enlarged."""
+    graph = text_to_image(unique_prefix())
+    graph["3"]["inputs"]["latent_image"] = ["10", 0]
+    graph["9"]["inputs"]["images"] = ["11", 0]
+    return {
+        **graph,
+        "10": node("LatentUpscaleBy", samples=["5", 0], upscale_method="nearest-exact", scale_by=0.25),
+        "11": node("ImageScaleBy", image=["8", 0], upscale_method="nearest-exact", scale_by=4.0),
     }
 
 
@@ -207,7 +223,9 @@ def test_flux_says_what_was_wrong(comfyui: RealComfyUI, tmp_path: Path) -> None:
 )
 def test_pyworker_modifiers(comfyui: RealComfyUI, tmp_path: Path, body: dict[str, Any]) -> None:
     """The seed's examples, sent as they stand; one of them in the envelope that Vast's clients send."""
-    done = handle(comfyui, tmp_path, body, "--dialect", "pyworker")
+    default = tmp_path / "default.json"  # RawWorkflow's, since the request brings none
+    default.write_bytes(orjson.dumps(enlarging()))
+    done = handle(comfyui, tmp_path, body, "--dialect", "pyworker", DEFAULT_WORKFLOW=str(default))
     asked = body.get("payload", body)["input"]
     wanted = asked["modifications"]
     answer = without_times(done.json())
@@ -218,8 +236,9 @@ def test_pyworker_modifiers(comfyui: RealComfyUI, tmp_path: Path, body: dict[str
     place = ("filename", "local_path", "subfolder", "type", "node_id", "output_type", "mimetype")
     assert set(entry) == set(place)
     assert made.size == (wanted["width"], wanted["height"])
-    written = made.info["prompt"]
-    assert (f'"seed": {wanted["seed"]},' in written, wanted["prompt"] in written) == (True, True)
+    written = [given for each in orjson.loads(made.info["prompt"]).values() for given in each["inputs"].items()]
+    assert [(name, wanted[name]) in written for name in ("width", "height", "steps", "seed")] == [True] * 4
+    assert ("text", wanted["prompt"]) in written
 
 
 def test_pyworker_workflow(comfyui: RealComfyUI, tmp_path: Path) -> None:
