@@ -108,5 +108,10 @@ async def main(folder: Path, places: int) -> None:
                 group.create_task(obey(service, command, job_id), name=line)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Serve as the command line says."""
     asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    run()

@@ -15,7 +15,10 @@ import orjson
 
 from support.command import COMMAND, environment
 from support.eventually import eventually
+from support.warm_process import Forked, Program, WarmProcess
 
+SERVE = Program("comfyworker.cli:main", ("comfyworker.cli.serve", "comfyworker.hosts.http.server"))
+"""The command, and what it loads to serve."""
 _UP = re.compile(r"serves (http://\S+)")
 _UP_WITHIN_S = 180.0
 _STOP_WITHIN_S = 180.0
@@ -24,7 +27,9 @@ _STOP_WITHIN_S = 180.0
 class Serving:
     """A server that runs, or ran."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, lines: list[str], log_path: Path) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process | Forked, url: str, lines: list[str], log_path: Path
+    ) -> None:
         """Know a process that has said where it serves."""
         self.process = process
         self.url = url
@@ -67,6 +72,7 @@ async def serving(
     environ: Mapping[str, str] | None = None,
     command: tuple[str, ...] = ("serve", "--port", "0"),
     args: tuple[str, ...] = (),
+    warm: WarmProcess | None = None,
 ) -> AsyncIterator[Serving]:
     """Start a server on a free port; it is stopped when the context ends.
 
@@ -76,21 +82,21 @@ async def serving(
         environ: More settings.
         command: What starts it.
         args: More of the command line.
+        warm: A process that has imported SERVE, of which the server is a fork; None: it is started as a user does.
     """
     variables = {"STATE_DIR": str(state_dir), "LOG_FORMAT": "json", **(environ or {})}
     if comfyui_url is not None:
         variables["COMFY_API_URL"] = comfyui_url
     log_path = _new_log(state_dir)
     with log_path.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND,
-            *command,
-            *args,
-            env=environment() | variables,
-            cwd=state_dir,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        )
+        env = environment() | variables
+        process: asyncio.subprocess.Process | Forked
+        if warm is None:
+            process = await asyncio.create_subprocess_exec(
+                *COMMAND, *command, *args, env=env, cwd=state_dir, stdout=subprocess.PIPE, stderr=log
+            )
+        else:
+            process = await warm.start([*command, *args], env=env, cwd=state_dir, stderr=log)
     try:
         url, lines = await _until_up(process, log_path)
         server = Serving(process, url, lines, log_path)
@@ -109,7 +115,7 @@ def _new_log(state_dir: Path) -> Path:
     return state_dir.parent / f"{state_dir.name}-{count}.log"
 
 
-async def _until_up(process: asyncio.subprocess.Process, log_path: Path) -> tuple[str, list[str]]:
+async def _until_up(process: asyncio.subprocess.Process | Forked, log_path: Path) -> tuple[str, list[str]]:
     assert process.stdout is not None
     lines: list[str] = []
     async with asyncio.timeout(_UP_WITHIN_S):

@@ -1,8 +1,13 @@
-"""The server killed again and again while clients submit: what it took is neither lost nor done for ever."""
+"""The server killed again and again while clients submit: what it took is neither lost nor done for ever.
+
+Those that are killed are forks of a process that has imported what they need; the last one is started as a user does.
+"""
 
 import asyncio
+import contextlib
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +15,11 @@ import aiohttp
 import pytest
 
 from support import workflows
+from support.command import environment
 from support.eventually import eventually
 from support.real_comfyui import RealComfyUI
-from support.serving import Serving, serving, session
+from support.serving import SERVE, Serving, serving, session
+from support.warm_process import warmed
 
 KILLS = 50
 FEEDERS = 3
@@ -29,17 +36,30 @@ class Load:
         self.accepted: set[str] = set()
         self.seen: dict[str, str] = {}
         """The first final status that a client was told, by job."""
-        self.server: Serving | None = None
+        self._client: aiohttp.ClientSession | None = None
         self._count = 0
 
-    async def reach(self, server: Serving) -> None:
-        """Use this server from now on; it has taken a job when this returns."""
-        taken, self.server = len(self.accepted), server
+    @contextlib.asynccontextmanager
+    async def use(self, server: Serving) -> AsyncIterator[None]:
+        """Ask this server for as long as the context is open."""
+        async with session(server) as client:
+            self._client = client
+            try:
+                yield
+            finally:
+                self._client = None
+
+    async def has_taken_one(self) -> None:
+        """Return when the server has taken one more job."""
+        taken = len(self.accepted)
         await eventually(lambda: len(self.accepted) > taken)
 
     async def is_over(self) -> bool:
         """Tell whether each job that was taken has a final status."""
-        return all([await self.look(job_id) in FINAL for job_id in self.accepted - self.seen.keys()])
+        for job_id in self.accepted - self.seen.keys():
+            if await self.look(job_id) not in FINAL:
+                return False
+        return True
 
     async def feed(self) -> None:
         """Submit one job after the other; one whose answer was cut off is sent again under the same id."""
@@ -52,7 +72,7 @@ class Load:
                 if answer is not None:
                     assert answer["id"] == f"crash-{number}"
                     self.accepted.add(answer["id"])
-            await asyncio.sleep(0.02)  # a client that submits fifty jobs a second
+            await asyncio.sleep(0.05)  # a client that submits twenty jobs a second
 
     async def watch(self) -> None:
         """Ask for jobs, in no order, and remember the first final status of each."""
@@ -74,11 +94,11 @@ class Load:
 
     async def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any] | None:
         """Return the answer; None if the server was killed before it came."""
-        if self.server is None:
+        if self._client is None:
             await asyncio.sleep(0.01)  # nothing tells when the next server is up
             return None
         try:
-            async with session(self.server) as client, client.request(method, path, json=body) as response:
+            async with self._client.request(method, path, json=body) as response:
                 answer: dict[str, Any] = await response.json()
                 assert response.status == 200, answer
                 return answer
@@ -102,19 +122,18 @@ async def test_fifty_kills_lose_nothing(
     """Every job that was taken has one final status after fifty kills, and ran no more than twice."""
     environ = {"COMFYUI_BASE_DIR": str(comfyui.base_dir), "LOG_LEVEL": "warning"}
     before, load = await executions(comfyui), Load()
-    async with asyncio.TaskGroup() as group:
+    async with warmed(SERVE, env=environment()) as warm, asyncio.TaskGroup() as group:
         tasks = [group.create_task(load.feed()) for _ in range(FEEDERS)] + [group.create_task(load.watch())]
         for _ in range(KILLS):
-            async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
-                await load.reach(server)
+            life = serving(comfyui.url, tmp_path / "state", environ=environ, warm=warm)
+            async with life as server, load.use(server):
+                await load.has_taken_one()
                 await asyncio.sleep(random.uniform(*LIVES_S))  # killed at any moment
-                load.server = None
                 await server.kill()
         for task in tasks:
             task.cancel()
-    async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
-        load.server = server
-        await eventually(load.is_over, within_s=60, interval_s=0.5)
+    async with serving(comfyui.url, tmp_path / "state", environ=environ) as server, load.use(server):
+        await eventually(load.is_over, within_s=60, interval_s=0.05)
         ran = await executions(comfyui) - before
         statuses = Counter([await load.look(job_id) for job_id in load.accepted])
     with capsys.disabled():

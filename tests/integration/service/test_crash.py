@@ -1,37 +1,39 @@
-"""The service is killed, at random moments and in known states: each job that was taken has exactly one end."""
+"""The service is killed, at random moments and in known states: each job that was taken has exactly one end.
 
-import asyncio
+Each life of it is a process of its own, forked from one that has imported what it needs.
+"""
+
 import contextlib
+import os
 import random
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from comfyworker.errors import InvalidSettings
 from comfyworker.jobs import JobStatus
 from comfyworker.service import EventKind, JobRecord, StatusChange
 from support.service import PlainRunner, service_in
-from support.source import REPOSITORY
+from support.warm_process import Forked, Program, WarmProcess, warmed
 
 KILLS = 50
 JOBS_A_LIFE = 12
+JOB_SERVER = Program("support.job_server:run")
 
 
 class Server:
     """A job service in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Forked) -> None:
         """Be about `process`."""
         self._process = process
         self.facts: list[tuple[str, ...]] = []
 
     def ask(self, *commands: str) -> None:
         """Send commands."""
-        assert self._process.stdin is not None
         self._process.stdin.write("".join(f"{command}\n" for command in commands).encode())
 
     async def until(self, *fact: str) -> None:
@@ -41,7 +43,6 @@ class Server:
 
     async def hear(self) -> bool:
         """Wait for one fact; False if it has ended."""
-        assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if line.endswith(b"\n"):  # Half a line is what a killed process was about to tell.
             self.facts.append(tuple(line.decode().split()))
@@ -49,8 +50,7 @@ class Server:
 
     async def kill(self) -> None:
         """End it with SIGKILL, and hear what it had told until then."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
         while await self.hear():
             pass
         await self._process.wait()
@@ -67,16 +67,17 @@ class Server:
         return [fact[1] for fact in self.facts if fact[0] == word]
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def warm() -> AsyncIterator[WarmProcess]:
+    """Start the process that is forked for each service."""
+    async with warmed(JOB_SERVER, env=os.environ) as process:
+        yield process
+
+
 @contextlib.asynccontextmanager
-async def server_in(folder: Path, places: int = 2) -> AsyncIterator[Server]:
+async def server_in(warm: WarmProcess, folder: Path, places: int = 2) -> AsyncIterator[Server]:
     """Start a service on `folder`, and see that it does not outlive the test."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.job_server", str(folder), str(places)),
-        cwd=REPOSITORY / "tests",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    server = Server(process)
+    server = Server(await warm.start([str(folder), str(places)], env=os.environ, cwd=folder))
     try:
         await server.until("ready")
         yield server
@@ -96,13 +97,13 @@ async def end_of(folder: Path, job_ids: list[str]) -> dict[str, JobRecord]:
 
 
 async def test_each_job_has_one_end_whenever_the_service_is_killed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    warm: WarmProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Fifty kills under load: what was taken is finished, run at most twice, and holds its own file."""
     begun, taken, collided = Counter[str](), set[str](), set[str]()
     number = 0
     for _ in range(KILLS):
-        async with server_in(tmp_path) as server:
+        async with server_in(warm, tmp_path) as server:
             ids = [f"job-{number + index}" for index in range(JOBS_A_LIFE)]
             number += JOBS_A_LIFE
             server.ask(*(f"submit {job_id}" for job_id in ids))
@@ -141,9 +142,9 @@ async def test_each_job_has_one_end_whenever_the_service_is_killed(
     assert (counts.queued, counts.running) == (0, 0)
 
 
-async def test_what_waited_is_run_and_what_was_over_stays(tmp_path: Path) -> None:
+async def test_what_waited_is_run_and_what_was_over_stays(warm: WarmProcess, tmp_path: Path) -> None:
     """After a kill with one job done, one running and two waiting, the service goes on."""
-    async with server_in(tmp_path, places=1) as server:
+    async with server_in(warm, tmp_path, places=1) as server:
         server.ask("submit done")
         await server.until("made", "done")
         server.ask("submit stuck", "submit second", "submit third")
@@ -159,10 +160,10 @@ async def test_what_waited_is_run_and_what_was_over_stays(tmp_path: Path) -> Non
     ]
 
 
-async def test_a_job_that_ends_the_service_twice_fails(tmp_path: Path) -> None:
+async def test_a_job_that_ends_the_service_twice_fails(warm: WarmProcess, tmp_path: Path) -> None:
     """It may be the cause: it is not run a third time."""
     for _ in range(2):
-        async with server_in(tmp_path) as server:
+        async with server_in(warm, tmp_path) as server:
             server.ask("submit stuck")
             await server.until("begun", "stuck")
             await server.kill()
@@ -173,9 +174,9 @@ async def test_a_job_that_ends_the_service_twice_fails(tmp_path: Path) -> None:
     assert (record.result.error.code, record.result.error.retryable) == ("worker_restarted", False)
 
 
-async def test_a_job_with_secrets_fails_after_a_kill(tmp_path: Path) -> None:
+async def test_a_job_with_secrets_fails_after_a_kill(warm: WarmProcess, tmp_path: Path) -> None:
     """Its keys were nowhere but in memory: neither in the database nor in a file."""
-    async with server_in(tmp_path, places=1) as server:
+    async with server_in(warm, tmp_path, places=1) as server:
         server.ask("submit stuck", "submit secret")
         await server.until("begun", "stuck")
         await server.until("taken", "secret")
@@ -188,9 +189,9 @@ async def test_a_job_with_secrets_fails_after_a_kill(tmp_path: Path) -> None:
     assert (record.result.error.code, record.result.error.retryable) == ("worker_restarted", True)
 
 
-async def test_a_canceled_job_does_not_run_after_a_kill(tmp_path: Path) -> None:
+async def test_a_canceled_job_does_not_run_after_a_kill(warm: WarmProcess, tmp_path: Path) -> None:
     """Once its cancellation is answered, it ends as canceled."""
-    async with server_in(tmp_path, places=1) as server:
+    async with server_in(warm, tmp_path, places=1) as server:
         server.ask("submit stuck", "submit waits")
         await server.until("begun", "stuck")
         await server.until("taken", "waits")
@@ -202,9 +203,9 @@ async def test_a_canceled_job_does_not_run_after_a_kill(tmp_path: Path) -> None:
     assert {record.status for record in records.values()} == {JobStatus.CANCELED}
 
 
-async def test_a_service_that_stops_hands_its_jobs_back(tmp_path: Path) -> None:
+async def test_a_service_that_stops_hands_its_jobs_back(warm: WarmProcess, tmp_path: Path) -> None:
     """What ran begins anew at the next start, and has lost no attempt."""
-    async with server_in(tmp_path, places=1) as server:
+    async with server_in(warm, tmp_path, places=1) as server:
         server.ask("submit stuck", "submit waits")
         await server.until("begun", "stuck")
         await server.until("taken", "waits")
@@ -213,9 +214,9 @@ async def test_a_service_that_stops_hands_its_jobs_back(tmp_path: Path) -> None:
     assert [(record.status, record.attempts) for record in records.values()] == [(JobStatus.SUCCEEDED, 1)] * 2
 
 
-async def test_a_folder_has_one_server(tmp_path: Path) -> None:
+async def test_a_folder_has_one_server(warm: WarmProcess, tmp_path: Path) -> None:
     """A second one is told, and the first goes on; when that is killed, the folder is free."""
-    async with server_in(tmp_path) as server:
+    async with server_in(warm, tmp_path) as server:
         with pytest.raises(InvalidSettings, match="another server"):
             async with service_in(tmp_path / "state", PlainRunner(tmp_path / "made")):
                 pass
@@ -226,9 +227,9 @@ async def test_a_folder_has_one_server(tmp_path: Path) -> None:
     assert record.status is JobStatus.SUCCEEDED
 
 
-async def test_what_a_killed_service_left_is_removed(tmp_path: Path) -> None:
+async def test_what_a_killed_service_left_is_removed(warm: WarmProcess, tmp_path: Path) -> None:
     """Folders of no job and files of no asset go at the next start; those of jobs stay."""
-    async with server_in(tmp_path) as server:
+    async with server_in(warm, tmp_path) as server:
         server.ask("submit job")
         await server.until("made", "job")
         assert await server.stop() == 0
@@ -245,9 +246,9 @@ async def test_what_a_killed_service_left_is_removed(tmp_path: Path) -> None:
     assert len(list((state / "jobs").iterdir())) == 1
 
 
-async def test_event_ids_go_on_after_a_kill(tmp_path: Path) -> None:
+async def test_event_ids_go_on_after_a_kill(warm: WarmProcess, tmp_path: Path) -> None:
     """No id is given a second time for something else: a reader who comes back hears all that is new."""
-    async with server_in(tmp_path, places=1) as server:
+    async with server_in(warm, tmp_path, places=1) as server:
         server.ask("submit stuck")
         await server.until("begun", "stuck")
         await server.kill()
