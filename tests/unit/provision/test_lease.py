@@ -124,6 +124,6 @@ async def test_a_disk_that_cannot_be_written_needs_no_lease(tmp_path: Path) -> N
     """There is nothing to share there: the work begins, and says itself what is wrong."""
     (tmp_path / "file").touch()
     has_begun = False
-    async with hold_lease(tmp_path / "file/state", on_wait=Waiter()):
+    async with hold_lease(tmp_path / "file/state", on_wait=Waiter(), beat_s=0.02, expires_s=0.1):
         has_begun = True
     assert has_begun
