@@ -1,9 +1,9 @@
 """Say what ComfyUI has, and what it says of workflows: its own validation, with nothing queued and nothing served.
 
 Runs in ComfyUI's interpreter, with ComfyUI's folder as the working directory:
-`comfyui_validate.py OBJECT_INFO WORKFLOWS ANSWERS`. OBJECT_INFO is written once the nodes are loaded; then a line on
+`comfyui_validate.py OBJECT_INFO WORKFLOWS ANSWERS`. OBJECT_INFO is written once the nodes are loaded; then each line on
 standard input says that WORKFLOWS (name → workflow) is there, and ANSWERS (name → {"valid", "error", "node_errors"})
-is written.
+is written. Each time a line on standard output says that it is.
 """
 
 import asyncio
@@ -52,19 +52,20 @@ def describe(class_type):
 
 
 async def main(object_info, workflows, answers):
-    """Answer both questions."""
+    """Answer the first question, then the second as often as it is asked."""
     import nodes
     from execution import validate_prompt
 
     await nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=True)
     object_info.write_text(json.dumps({name: describe(name) for name in nodes.NODE_CLASS_MAPPINGS}))
     print("ready", flush=True)
-    sys.stdin.readline()
-    found = {}
-    for name, workflow in json.loads(workflows.read_text()).items():
-        valid, error, _, node_errors = await validate_prompt(name, workflow, None)
-        found[name] = {"valid": valid, "error": error, "node_errors": node_errors}
-    answers.write_text(json.dumps(found, default=str))
+    for _ in sys.stdin:
+        found = {}
+        for name, workflow in json.loads(workflows.read_text()).items():
+            valid, error, _, node_errors = await validate_prompt(name, workflow, None)
+            found[name] = {"valid": valid, "error": error, "node_errors": node_errors}
+        answers.write_text(json.dumps(found, default=str))
+        print("answered", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ LOG = "judge.log"
 
 @dataclass
 class Judge:
-    """A ComfyUI that has loaded its nodes, the paid API's included, and answers one question."""
+    """A ComfyUI that has loaded its nodes, the paid API's included, and answers questions."""
 
     object_info: dict[str, Any]
     _process: "subprocess.Popen[str]"
@@ -26,8 +26,10 @@ class Judge:
     def judge(self, workflows: Mapping[str, Graph]) -> dict[str, dict[str, Any]]:
         """Return by name what ComfyUI says of each workflow: valid, error, node_errors."""
         (self._folder / "workflows.json").write_text(json.dumps(workflows))
-        self._process.communicate("go\n")
-        assert self._process.returncode == 0, (self._folder / LOG).read_text()
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        _await_line(self._process, "answered\n", self._folder)
         answers: dict[str, dict[str, Any]] = json.loads((self._folder / "answers.json").read_text())
         return answers
 
@@ -50,9 +52,12 @@ def open_judge(install: Install, folder: Path, environ: Mapping[str, str]) -> It
         ) as process,
     ):
         try:
-            assert process.stdout is not None
-            ready = process.stdout.readline()
-            assert ready == "ready\n", (folder / LOG).read_text()[-4000:]
+            _await_line(process, "ready\n", folder)
             yield Judge(json.loads((folder / names[0]).read_text()), process, folder)
         finally:
             process.kill()
+
+
+def _await_line(process: "subprocess.Popen[str]", line: str, folder: Path) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == line, (folder / LOG).read_text()[-4000:]

@@ -8,7 +8,8 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from comfyworker.provision.config.reading import parse_config
 from comfyworker.provision.proposal import Source, merge_proposals, propose_config, render_proposal
 from comfyworker.provision.proposal.gathering import shared_url
 from comfyworker.provision.proposal.packs import core_classes
+from comfyworker.wording import Nearest, nearest
 from comfyworker.workflow import NodeClasses, check_workflow
 from comfyworker.workflow.gui import Conversion, convert_what_can_be, is_gui_format
 from comfyworker.workflow.models import is_model_name
 from comfyworker.workflow.needs import Needs, inspect_workflow
-from support.comfyui_judge import open_judge
+from support.comfyui_judge import Judge, open_judge
 from support.real_comfyui import Install
 
 TEMPLATES = "comfyui_workflow_templates*/templates/*.json"
@@ -116,22 +118,44 @@ def _is_missing_file(error: dict[str, Any]) -> bool:
     return error["type"] == "custom_validation_failed" and " file: " in error["details"]
 
 
-@pytest.fixture(scope="module", params=[INSTALLED, NEWER])
-def corpus(
-    request: pytest.FixtureRequest, comfyui_install: Install, tmp_path_factory: pytest.TempPathFactory
-) -> Corpus:
-    """Convert every template against the classes of the real ComfyUI, and ask it what it says of the results."""
+@pytest.fixture(scope="module")
+def judge(comfyui_install: Install, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    """Start the real ComfyUI that is asked about both collections."""
     with open_judge(comfyui_install, tmp_path_factory.mktemp("judge"), os.environ) as judge:
-        classes = NodeClasses(judge.object_info)
-        corpus = Corpus(request.param, classes)
+        yield judge
+
+
+@pytest.fixture(scope="module", params=[INSTALLED, NEWER])
+def corpus(request: pytest.FixtureRequest, comfyui_install: Install, judge: Judge) -> Corpus:
+    """Convert every template against the classes of the real ComfyUI, and ask it what it says of the results."""
+    classes = NodeClasses(judge.object_info)
+    corpus = Corpus(request.param, classes)
+    with _searching_once():
         for path in _template_paths(request.param, comfyui_install):
             value = json.loads(path.read_text())
             if is_gui_format(value):
                 corpus.listed[path.stem] = done = convert_what_can_be(value, classes)
                 corpus.problems[path.stem] = check_workflow(done.graph, classes)
                 corpus.needs[path.stem] = inspect_workflow(done.graph, classes)
-        corpus.answers = judge.judge(corpus.converted)
+    corpus.answers = judge.judge(corpus.converted)
     return corpus
+
+
+@contextmanager
+def _searching_once() -> Iterator[None]:
+    """Have each search for a nearest spelling done once: hundreds of templates lack the same few classes."""
+    found: dict[tuple[str, tuple[str, ...]], Nearest] = {}
+
+    def nearest_known(word: str, candidates: Iterable[object]) -> Nearest:
+        key = (word, tuple(str(candidate) for candidate in candidates))
+        if key not in found:
+            found[key] = nearest(*key)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("comfyworker.workflow.gui.convert", "comfyworker.workflow._findings"):
+            patch.setattr(f"{user}.nearest", nearest_known)
+        yield
 
 
 def _template_paths(name: str, install: Install) -> list[Path]:
