@@ -106,6 +106,13 @@ class Ground:
         return {str(path.relative_to(self.models)): path.read_bytes() for path in found}
 
 
+def base_folders(base: Path) -> Path:
+    """Make a base directory for ComfyUI, empty but for what its start needs; return it."""
+    for name in ("custom_nodes", "models", "user", "input", "output"):
+        (base / name).mkdir(parents=True)
+    return base
+
+
 def statuses(applied: Applied) -> dict[str, ItemStatus]:
     """Return what came of each item, by its key."""
     return {result.item.key: result.status for result in applied.results}

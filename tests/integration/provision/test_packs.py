@@ -14,16 +14,14 @@ from comfyworker.provision.shelves import list_nodes
 from comfyworker.provision.state import is_unchanged
 from support.git_repositories import GitRepository, node_code
 from support.node_packages import make_overlay, make_wheel
-from support.provisioning import Ground, statuses
+from support.provisioning import Ground, base_folders, statuses
 from support.real_comfyui import Install
 
 
 @pytest.fixture
 def ground(comfyui_install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     """Return a ComfyUI with an environment and folders of the test's own, and wheels that are all that uv knows."""
-    root = tmp_path / "base"
-    for name in ("custom_nodes", "models", "user", "input", "output"):
-        (root / name).mkdir(parents=True)
+    root = base_folders(tmp_path / "base")
     (tmp_path / "wheels").mkdir()
     for name, value in {
         "UV_NO_INDEX": "1",

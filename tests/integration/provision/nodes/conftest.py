@@ -11,16 +11,14 @@ from comfyworker.settings import ProvisionSettings
 from support.git_repositories import GitRepository
 from support.listening import Listener
 from support.node_packages import make_overlay
+from support.provisioning import base_folders
 from support.real_comfyui import Install
 
 
 @pytest.fixture
 def base_dir(tmp_path: Path) -> Path:
     """Return a base directory for ComfyUI, empty but for what its start needs."""
-    base = tmp_path / "base"
-    for name in ("custom_nodes", "models", "user", "input", "output"):
-        (base / name).mkdir(parents=True)
-    return base
+    return base_folders(tmp_path / "base")
 
 
 @pytest.fixture
