@@ -20,6 +20,9 @@ from support.stash import ENVIRON, OWNER_PID
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the environment in which pytest was started, and the id of the process that governs the run."""
+    # A thread of torch that has nothing to do would spin, on processors that others of the run wait for: several
+    # ComfyUIs on two cores need five times as much of them for a picture.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     hypothesis.settings.register_profile(
         "untimed", deadline=None
     )  # how fast a busy machine is says nothing of our code
