@@ -360,10 +360,7 @@ async def test_each_key_has_its_own_jobs(comfyui: RealComfyUI, tmp_path: Path, m
     assert [answer["raised"]["class"] for answer in (wrong, none)] == ["Unauthorized", "Unauthorized"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-async def test_previews_come_while_a_sampler_runs(
-    comfyui_base: Path, comfyui_install: Install, tmp_path: Path, mode: str
-) -> None:
+async def test_previews_come_while_a_sampler_runs(comfyui_base: Path, comfyui_install: Install, tmp_path: Path) -> None:
     """A server that starts its own ComfyUI shows what samplers are at, without being told to."""
     environ = {
         "COMFYUI_PATH": str(comfyui_install.path),
@@ -371,12 +368,16 @@ async def test_previews_come_while_a_sampler_runs(
         "COMFYUI_ARGS": "--cpu --disable-api-nodes",
     }
     async with serving(None, tmp_path / "state", environ=environ) as server:
-        _, events = await returned(
-            server.url,
-            mode,
-            [step("submit", graph=workflows.text_to_image(steps=12)), step("events")],
-            home=tmp_path,
-        )
-    previews = [event for event in events if event["event"] == "Preview"]
-    assert {(event["node_id"], event["content_type"]) for event in previews} == {("5", "image/jpeg")}
-    assert Image.open(io.BytesIO(base64.b64decode(previews[0]["data"]))).format == "JPEG"
+        told = [
+            await returned(
+                server.url,
+                mode,
+                [step("submit", graph=workflows.text_to_image(steps=12)), step("events")],
+                home=tmp_path,
+            )
+            for mode in MODES
+        ]
+    for _, events in told:
+        previews = [event for event in events if event["event"] == "Preview"]
+        assert {(event["node_id"], event["content_type"]) for event in previews} == {("5", "image/jpeg")}
+        assert Image.open(io.BytesIO(base64.b64decode(previews[0]["data"]))).format == "JPEG"

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from support import workflows
 from support.clients import client_program
@@ -27,21 +28,24 @@ FLAGS = ("--continue-on-failure", "--no-shrink", "--suppress-health-check=all", 
 JOBS = r"^/(run|runsync|generate.*|api/v2/jobs)$"
 
 
-@pytest.fixture
-async def server(comfyui: RealComfyUI, tmp_path: Path) -> AsyncIterator[Serving]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_server(
+    _shared_comfyui: RealComfyUI, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Serving]:
     """Start a server whose modifiers take milliseconds: schemathesis asks for them by the dozen."""
+    folder = tmp_path_factory.mktemp("server")
     quick = workflows.colour((1, 2, 3), width=8, height=8)
     parameters = {"width": {"type": "integer", "minimum": 1, "maximum": 64, "targets": ["1.width"]}}
     for name in ("Text2Image", "Image2Image"):
         modifier = {"name": name, "workflow": quick, "parameters": parameters}
-        (tmp_path / f"{name}.json").write_text(json.dumps(modifier), encoding="utf-8")
-    (tmp_path / "default").write_text(json.dumps(quick), encoding="utf-8")
+        (folder / f"{name}.json").write_text(json.dumps(modifier), encoding="utf-8")
+    (folder / "default").write_text(json.dumps(quick), encoding="utf-8")
     environ = {
-        "MODIFIERS_DIR": str(tmp_path),
-        "DEFAULT_WORKFLOW": str(tmp_path / "default"),
-        "COMFYUI_BASE_DIR": str(comfyui.base_dir),
+        "MODIFIERS_DIR": str(folder),
+        "DEFAULT_WORKFLOW": str(folder / "default"),
+        "COMFYUI_BASE_DIR": str(_shared_comfyui.base_dir),
     }
-    async with serving(comfyui.url, tmp_path / "state", environ=environ) as server:
+    async with serving(_shared_comfyui.url, folder / "state", environ=environ) as server:
         yield server
 
 
