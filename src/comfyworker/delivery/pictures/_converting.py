@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
 class Converted(NamedTuple):
     """A picture in the wanted format."""
 
-    content: memoryview
+    content: bytes
     lost_transparency: bool
     left_out: tuple[str, ...]
     """The names of the metadata that found no place."""
@@ -137,7 +137,8 @@ def _write(coloured: Coloured, metadata: Metadata | None, wanted: Wanted) -> Con
         **_encoding(wanted),
         **written.options,
     )
-    return Converted(content.getbuffer(), coloured.lost_transparency, written.left_out)
+    # Not getbuffer: the collector of Python 3.12 may crash on a buffer that is still exported. Both copy nothing.
+    return Converted(content.getvalue(), coloured.lost_transparency, written.left_out)
 
 
 def _encoding(wanted: Wanted) -> dict[str, int | str]:
