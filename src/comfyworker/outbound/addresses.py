@@ -21,6 +21,8 @@ _METADATA = _networks(
     "fd00:ec2::/32",  # AWS over IPv6
     "fd20:ce::254",  # Google over IPv6
 )
+# Not `is_loopback` and the like, which newer Pythons also say of IPv6 addresses that embed such an IPv4 address.
+_LOOPBACK = _networks("127.0.0.0/8", "::1")
 _CARRIER = _networks("100.64.0.0/10")
 _PRIVATE = _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 _EMBEDDING = _networks(
@@ -71,7 +73,7 @@ def refusal(address: str, *, allow_private: bool) -> str | None:
 
 
 def _private_kind(address: _Address) -> str | None:
-    if address.is_loopback:
+    if _is_in(address, _LOOPBACK):
         return "a loopback address"
     if _is_in(address, _CARRIER):
         return "an address of a carrier's private network"
@@ -81,12 +83,12 @@ def _private_kind(address: _Address) -> str | None:
 def _unusable_kind(address: _Address) -> str | None:
     if address.is_unspecified:
         return "the unspecified address"
+    if _is_in(address, _EMBEDDING):
+        return "an IPv6 address that stands for an IPv4 address"
     if address.is_link_local:
         return "a link-local address"
     if address.is_multicast:
         return "a multicast address"
-    if _is_in(address, _EMBEDDING):
-        return "an IPv6 address that stands for an IPv4 address"
     is_in_use = address.version == 4 or _is_in(address, _IN_USE_V6)
     if not is_in_use or address.is_reserved or not address.is_global or _is_in(address, _RESERVED):
         return "a reserved address"
