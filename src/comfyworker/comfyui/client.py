@@ -98,17 +98,17 @@ class ComfyUIClient:
 
         Raises:
             SubmissionRefused: ComfyUI found it invalid; nothing was queued.
-            InvalidRequest: it is larger than ComfyUI takes.
+            InvalidRequest: it is larger than ComfyUI takes, or holds what no JSON can.
             OutcomeUnknown: the connection broke before the answer came.
             NotConnected: nothing was sent.
             ComfyUIUnreachable: ComfyUI answered with something else; it was not taken.
         """
-        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data}
+        body = _written({"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data})
         with self._translated("POST", "/prompt", unsure=True):
             async with self._session.post(
                 f"{self.url}/prompt",
                 # As a stream: aiohttp warns of large bytes, since it would write them in one go.
-                data=io.BytesIO(orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)),
+                data=io.BytesIO(body),
                 headers={"Content-Type": "application/json"},
                 timeout=self._timeout,
             ) as answer:
@@ -256,6 +256,17 @@ class ComfyUIClient:
 def _has_client(item: Sequence[Any]) -> bool:
     # A proxy before several ComfyUIs may leave out what it does not need itself.
     return len(item) > 3 and isinstance(item[3], Mapping) and "client_id" in item[3]
+
+
+def _written(body: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(
+            "the workflow cannot be sent to ComfyUI: a value in it is nested too deeply, or a whole number of more "
+            "than 64 bits",
+            hint="Correct what the workflow, its overrides and modifications hold.",
+        ) from error
 
 
 def _parse_refusal(content: bytes) -> object:

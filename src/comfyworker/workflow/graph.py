@@ -12,6 +12,9 @@ from comfyworker.wording import clip, quote, received, summary
 
 Node = Mapping[str, Any]  # Any: as in Graph
 
+_MOST_LEVELS = 100
+"""Lists and objects within each other that a node may hold: its inputs are two, and JSON's own writers stop at 254."""
+
 
 def is_link(value: object) -> TypeGuard[list[Any]]:
     """Tell whether ComfyUI takes `value` as the output of another node: `[node_id, slot]`.
@@ -170,9 +173,22 @@ def _shape_problem(node_id: object, node: object, path: str) -> Problem | None:
     elif not isinstance(node.get("inputs", {}), dict):
         where = f"{where}.inputs"
         what = f"its inputs are {_kind(node['inputs'])}, not an object"
+    elif _is_deeper(node, _MOST_LEVELS):
+        what = f"is nested more than {_MOST_LEVELS} levels deep"
     if what is None:
         return None
     return Problem(message=f"node {name}: {what}", code="invalid_node", path=where, node_id=name)
+
+
+def _is_deeper(value: dict[str, Any], levels: int) -> bool:  # Any: as in Graph
+    """Tell whether lists and objects stand within each other more than so often; without recursion."""
+    layer: list[dict[str, Any] | list[Any]] = [value]
+    for _ in range(levels):
+        items = (item for held in layer for item in (held.values() if isinstance(held, dict) else held))
+        layer = [item for item in items if isinstance(item, dict | list)]
+        if not layer:
+            return False
+    return True
 
 
 def _kind(value: object) -> str:

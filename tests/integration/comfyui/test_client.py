@@ -95,6 +95,17 @@ async def test_a_refused_workflow(client: ComfyUIClient) -> None:
     assert sorted(caught.value.body) == ["error", "node_errors"]
 
 
+async def test_what_no_json_holds_is_refused(client: ComfyUIClient) -> None:
+    """A number that our writer of JSON does not take, or a value of too many levels, is the client's fault."""
+    deep: list[object] = []
+    for _ in range(300):
+        deep = [deep]
+    for value in (10**30, deep):
+        graph = {"1": workflows.node("EmptyImage", width=8, height=8, batch_size=1, color=0, more=value)}
+        with pytest.raises(InvalidRequest, match="nested too deeply, or a whole number"):
+            await client.submit(graph, prompt_id=str(uuid.uuid4()), client_id="test", extra_data={})
+
+
 async def test_a_large_workflow(client: ComfyUIClient) -> None:
     """A workflow of several MB, as one with pictures in its texts is, is submitted like any other."""
     graph = workflows.outputs({"text": ["x" * 3_000_000]})

@@ -46,6 +46,22 @@ def test_node_without_inputs_gets_none() -> None:
     assert read_workflow({"1": {"class_type": "X"}}) == {"1": {"class_type": "X", "inputs": {}}}
 
 
+@pytest.mark.parametrize(("levels", "fits"), [(98, True), (99, False)])
+@pytest.mark.parametrize("key", ["inputs", "_meta"])
+def test_a_node_has_a_depth(levels: int, fits: bool, key: str) -> None:
+    """One that is nested deeper than can be sent on is refused where it stands, whatever the interpreter bears."""
+    value: object = 1
+    for number in range(levels):
+        value = [value] if number % 2 else {"a": value}
+    workflow = {"1": NODE, "7": {"class_type": "X", "inputs": {}, key: {"x": value}}}
+    if fits:
+        assert read_workflow(workflow)["7"][key] == {"x": value}
+    else:
+        with pytest.raises(InvalidWorkflow, match="node 7: is nested more than 100 levels deep") as caught:
+            read_workflow(workflow)
+        assert [problem.path for problem in caught.value.problems] == ["input.workflow.7"]
+
+
 def test_gui_format_is_named() -> None:
     """The format that ComfyUI's page saves is told apart, with what to do."""
     with pytest.raises(WorkflowFormatUI) as caught:
