@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -30,6 +31,7 @@ def table_keys(text: str) -> list[str]:
     return [span for row in rows for span in re.findall(r"`([^`]+)`", row)]
 
 
+@cache
 def logged_events() -> set[str]:
     """Return what looks like an event's name in our code: some are chosen first and logged afterwards."""
     sources = [path.read_text(encoding="utf-8") for path in python_files() if "src" in path.parts]
