@@ -39,13 +39,19 @@ class Forked:
     """A process that is a fork, with what `asyncio.subprocess.Process` has of it."""
 
     def __init__(
-        self, pid: int, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, control: socket.socket
+        self,
+        pid: int,
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader,
+        pipe: asyncio.ReadTransport,
+        control: socket.socket,
     ) -> None:
-        """Know a process whose exit code will come over `control`."""
+        """Know a process whose stdout comes through `pipe`, and whose exit code will come over `control`."""
         self.pid = pid
         self.stdin = stdin
         self.stdout = stdout
         self.returncode: int | None = None
+        self._pipe = pipe
         self._control = control
 
     def send_signal(self, number: int) -> None:
@@ -59,10 +65,11 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Wait for its end; return its exit code, which is negative for a signal."""
+        """Wait for its end; return its exit code, which is negative for a signal. What was not read yet is lost."""
         if self.returncode is None:
             self.returncode = int(await asyncio.get_running_loop().sock_recv(self._control, 64))
             self.stdin.close()
+            self._pipe.close()
         return self.returncode
 
 
@@ -86,11 +93,11 @@ class WarmProcess:
             os.close(far_in)
             os.close(far_out)
         stdout = asyncio.StreamReader()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(near_out, "rb"))
+        pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(near_out, "rb"))
         transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(near_in, "wb"))
         stdin = asyncio.StreamWriter(transport, protocol, None, loop)
         pid = int(await loop.sock_recv(self._control, 64))
-        return Forked(pid, stdin, stdout, self._control)
+        return Forked(pid, stdin, stdout, pipe, self._control)
 
 
 @contextlib.asynccontextmanager
