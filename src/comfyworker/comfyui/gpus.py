@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from comfyworker.spawning import spawning
+
 _QUERY = ("index", "name", "driver_version", "memory.total", "memory.used")
 _LIMIT_S = 15.0
 _MIB = 1024 * 1024
@@ -32,14 +34,15 @@ class Gpu(BaseModel):
 async def list_nvidia_gpus() -> tuple[Gpu, ...]:
     """Return the NVIDIA GPUs that nvidia-smi lists; none if there is no nvidia-smi or it fails."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            "nvidia-smi",
-            f"--query-gpu={','.join(_QUERY)}",
-            "--format=csv,noheader,nounits",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        with spawning():
+            process = await asyncio.create_subprocess_exec(
+                "nvidia-smi",
+                f"--query-gpu={','.join(_QUERY)}",
+                "--format=csv,noheader,nounits",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
     except OSError:
         return ()
     try:

@@ -17,6 +17,7 @@ from comfyworker.comfyui.install_record import FolderState, read_state
 from comfyworker.comfyui.overlay import below, find_overlay
 from comfyworker.errors import ComfyUINotFound
 from comfyworker.settings import ComfyUISettings
+from comfyworker.spawning import spawning
 
 LAUNCHER = Path(__file__).with_name("_launch.py")
 """The script that runs ComfyUI's main.py in ComfyUI's own interpreter."""
@@ -188,11 +189,7 @@ def has_torch(python: Path) -> bool:
     if any((python.parent.parent / "lib").glob("python*/site-packages/torch/__init__.py")):
         return True
     script = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
-    try:
-        done = subprocess.run([str(python), "-c", script], capture_output=True, timeout=_PROBE_LIMIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
+    return _said_by(str(python), "-c", script) is not None
 
 
 def has_cpu_torch(python: Path) -> bool:
@@ -272,9 +269,23 @@ def _version_from_project(path: Path) -> str | None:
 def _version_from_git(path: Path) -> str | None:
     if not (path / ".git").exists():
         return None
-    command = ["git", "-C", str(path), "describe", "--tags", "--always"]
+    said = _said_by("git", "-C", str(path), "describe", "--tags", "--always")
+    return None if said is None else said.strip().removeprefix("v") or None
+
+
+def _said_by(*command: str) -> str | None:
+    """Return what a program wrote to stdout; None if it is not there, failed, or took too long."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PROBE_LIMIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        with spawning():
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, errors="replace"
+            )
+    except OSError:
         return None
-    return done.stdout.strip().removeprefix("v") or None if done.returncode == 0 else None
+    with process:
+        try:
+            out, _ = process.communicate(timeout=_PROBE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None
+    return out if process.returncode == 0 else None

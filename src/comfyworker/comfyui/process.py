@@ -18,6 +18,7 @@ import structlog
 from comfyworker.errors import ComfyUICrashed
 from comfyworker.finishing import finish
 from comfyworker.redaction import redact
+from comfyworker.spawning import spawning
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -92,16 +93,17 @@ class ComfyUIProcess:
         """
         await self._tasks.__aenter__()
         loop = asyncio.get_running_loop()
-        self._guard = await loop.subprocess_exec(
-            lambda: _GuardProtocol(loop),
-            sys.executable, "-I", "-S", str(_GUARD), str(self._grace_s), *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=self._cwd,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C in a terminal is ours to handle: jobs are finished or withdrawn first
-        )  # fmt: skip
+        with spawning():
+            self._guard = await loop.subprocess_exec(
+                lambda: _GuardProtocol(loop),
+                sys.executable, "-I", "-S", str(_GUARD), str(self._grace_s), *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=self._cwd,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C in a terminal is ours to handle: jobs are finished or withdrawn first
+            )  # fmt: skip
         self._reader = self._tasks.create_task(self._forward_log(), name=f"log of {self.name}")
         log.info("comfyui.started", instance=self.name, pid=self._guard[0].get_pid())
         return self

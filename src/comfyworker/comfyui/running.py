@@ -15,6 +15,7 @@ from pathlib import Path
 
 from comfyworker.errors import InstallFailed
 from comfyworker.settings import process_environment
+from comfyworker.spawning import spawning
 
 _GUARD = Path(__file__).with_name("_guard.py")
 _GUARD_GRACE_S = 2
@@ -69,18 +70,19 @@ async def run_command(
     program = Path(command[0]).name
     if shutil.which(command[0]) is None:
         raise CommandFailed(program, "is not there, or is no program", ())
-    process = await asyncio.create_subprocess_exec(
-        # The guard ends the program when this process is killed: a pip that lives on would write into the
-        # environment that the next install makes anew. It notices by its standard input.
-        *(sys.executable, "-I", "-S", str(_GUARD), str(_GUARD_GRACE_S), *command),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        cwd=cwd,
-        env={**(process_environment() if environment is None else environment), **(extra_env or {})},
-        # A group of its own, so that what pip starts in its turn can be ended with it.
-        start_new_session=True,
-    )
+    with spawning():
+        process = await asyncio.create_subprocess_exec(
+            # The guard ends the program when this process is killed: a pip that lives on would write into the
+            # environment that the next install makes anew. It notices by its standard input.
+            *(sys.executable, "-I", "-S", str(_GUARD), str(_GUARD_GRACE_S), *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=cwd,
+            env={**(process_environment() if environment is None else environment), **(extra_env or {})},
+            # A group of its own, so that what pip starts in its turn can be ended with it.
+            start_new_session=True,
+        )
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     try:
         async with asyncio.timeout(limit_s):

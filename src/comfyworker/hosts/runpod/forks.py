@@ -17,6 +17,7 @@ from typing import Final
 
 from comfyworker.logs import configure_logs
 from comfyworker.settings import LogSettings
+from comfyworker.spawning import let_forks_wait
 
 _PR_SET_PDEATHSIG: Final = 1
 _STDERR: Final = 2
@@ -31,6 +32,7 @@ def guard_forks(settings: LogSettings) -> None:
     # From Python 3.14 on a server process forks instead of us, whose children we could not hold.
     multiprocessing.set_start_method("fork", force=True)
     library = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    let_forks_wait()
     os.register_at_fork(after_in_child=functools.partial(_become_child, os.getpid(), library, settings))
 
 
