@@ -1,6 +1,7 @@
 """Fixtures for all tests: a clean process state, a real ComfyUI, and real object stores."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # A thread of torch that has nothing to do would spin, on processors that others of the run wait for: several
     # ComfyUIs on two cores need five times as much of them for a picture.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell began the run in the background; what the tests start would not hear Ctrl-C either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile(
         "untimed", deadline=None
     )  # how fast a busy machine is says nothing of our code
