@@ -52,8 +52,12 @@ class Session:
     expires_at: float
     """Unix seconds."""
     on_close: OnClose | None = None
+    on_late: Callable[[JobKey], None] = lambda _: None
+    """Called for each job whose client begins to wait when the session has ended."""
     awaited: set[JobKey] = field(default_factory=set)
     """The jobs whose clients wait."""
+    is_over: bool = False
+    """Whether it has ended."""
 
     def check(self, auth_data: object) -> None:
         """See that whoever asks has the `auth_data` that the session was opened with.
@@ -69,8 +73,10 @@ class Session:
 
     @contextlib.contextmanager
     def awaiting(self, job: JobKey) -> Iterator[None]:
-        """Have `job` canceled if the session ends meanwhile."""
+        """Have `job` canceled if the session ends meanwhile, or has ended while the job was taken."""
         self.awaited.add(job)
+        if self.is_over:
+            self.on_late(job)
         try:
             yield
         finally:
@@ -107,6 +113,7 @@ class Sessions:
         self._changed = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._expiring: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         """Let sessions end when their time is over."""
@@ -122,6 +129,7 @@ class Sessions:
             self._expiring.cancel()
         for session in tuple(self._open.values()):
             self._end(session, "worker_stopped")
+        self._is_closed = True
         await self._group.__aexit__(None, None, None)
 
     def __len__(self) -> int:
@@ -149,6 +157,7 @@ class Sessions:
             created_at=now,
             expires_at=now + lifetime_s,
             on_close=on_close,
+            on_late=self._cancel_soon,
         )
         self._open[session.id] = session
         self._changed.set()
@@ -182,10 +191,11 @@ class Sessions:
     def _end(self, session: Session, reason: str) -> bool:
         if self._open.pop(session.id, None) is None:
             return False
+        session.is_over = True
         self._ledger.succeed(session.entry)
         log.info("session.ended", session_id=session.id, reason=reason, canceled=len(session.awaited))
         for job in tuple(session.awaited):
-            self._group.create_task(self._cancel_quietly(job), name=f"cancel {job[1]} of an ended session")
+            self._cancel_soon(job)
         if session.on_close is not None:
             telling = tell_closed(session.on_close, session.id, allow_private=self._allow_private_urls)
             self._group.create_task(telling, name=f"tell of the end of session {session.id}")
@@ -195,6 +205,10 @@ class Sessions:
         """Return in how many seconds the first session ends, if nobody asks for anything in it."""
         due_at = min(session.expires_at for session in self._open.values())
         return max(due_at - self._clock(), _SOONEST_S)
+
+    def _cancel_soon(self, job: JobKey) -> None:
+        if not self._is_closed:  # then all jobs are handed back
+            self._group.create_task(self._cancel_quietly(job), name=f"cancel {job[1]} of an ended session")
 
     async def _cancel_quietly(self, job: JobKey) -> None:
         # It may have ended just now, or be forgotten already.

@@ -106,6 +106,14 @@ async def test_its_end_is_one_success_and_cancels_what_is_waited_for(world: Worl
     assert [entry.to_delete()["status"] for entry in world.ledger.take_deletes()] == ["Success"]
 
 
+async def test_it_may_end_while_a_job_is_taken(world: World, sessions: Sessions) -> None:
+    """A client that begins to wait only then would wait for as long as the job runs: that is canceled, too."""
+    session = sessions.open(auth(), lifetime_s=60.0)
+    sessions.end(session)
+    with session.awaiting(("vast", "late")):
+        await eventually(lambda: world.canceled == [("vast", "late")])
+
+
 async def test_the_end_of_the_worker_ends_all(world: World) -> None:
     """Vast is not left with sessions on a worker that is gone."""
     async with world.sessions() as sessions:
